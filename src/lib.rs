@@ -1,0 +1,2 @@
+//! wscast.
+pub mod model;
