@@ -1,3 +1,20 @@
 //! Pure values: parsed once at the edge, printed, compared; no tokio, no I/O, time passed in.
 
+pub mod bucket;
+pub mod config;
+mod config_file;
+pub mod frame;
+pub mod group;
+pub mod limits;
+pub mod name;
+mod percent;
+pub mod policy;
+pub mod quantity;
+pub mod request;
+mod request_options;
+pub mod selector;
+pub mod setting;
+pub mod source;
+pub mod spec;
 pub mod status;
+mod text;

@@ -1,0 +1,334 @@
+//! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::hub::hub::{Hub, HubSettings, log_bounds};
+use crate::hub::quota::Quota;
+use crate::lan::interface::Interfaces;
+use crate::model::config::Config;
+use crate::model::quantity::format_size;
+use crate::model::selector::InterfaceSelector;
+use crate::sys::batch::{BATCH, ReceiveBatch};
+use crate::sys::random;
+use crate::web::admission::Admission;
+use crate::web::egress::REST_POOL;
+use crate::web::refusal::Refusal;
+use crate::web::server::{Facts, Server, ShardCommand};
+
+/// A running gateway.
+pub struct Gateway {
+    facts: Arc<Facts>,
+    shards: Vec<Shard>,
+    acceptor: JoinSet<()>,
+}
+
+struct Shard {
+    commands: mpsc::Sender<ShardCommand>,
+    connections: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A listener could not be had.
+    #[error("listening on {address}: {reason}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What is wrong, and how to mend it.
+        reason: String,
+    },
+    /// A shard's thread or runtime could not be had.
+    #[error("starting a shard: {0}")]
+    Shard(#[source] io::Error),
+}
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Commands that wait for a shard.
+const COMMANDS: usize = 1024;
+/// Refusals under way at once; a connection beyond is dropped without a word.
+const REFUSALS: usize = 64;
+/// How long a refused connection may take to read why.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// How long shutting down waits for conversations to end in order.
+const STOPPING: Duration = Duration::from_secs(8);
+/// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
+const BASE: u64 = 24 << 20;
+/// Memory of one client, in bytes.
+const CLIENT: u64 = 16 << 10;
+
+impl Gateway {
+    /// Starts a gateway, inside a tokio runtime, which accepts its connections; the shards bring threads of their own.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let now = Instant::now();
+        let listeners =
+            config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let bound = memory_bound(&config);
+        let facts = Arc::new(Facts {
+            id: format!("{:016x}", random::number()),
+            started: now,
+            listen,
+            memory_bound: bound,
+            sessions: AtomicU64::new(1),
+            shards: OnceLock::new(),
+            draining: CancellationToken::new(),
+        });
+        warn_of(&config);
+        describe_memory(&config, bound);
+        let config = Arc::new(config);
+        let quota = Quota::new(&config.limits, now);
+        let shards = (0..config.threads.get())
+            .map(|number| Shard::start(number, &config, &facts, &quota))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Shard)?;
+        let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
+        // Set here only, before anybody can connect.
+        let _ = facts.shards.set(ways);
+        let admission = Admission::new(&config.limits);
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        let mut acceptor = JoinSet::new();
+        for listener in listeners {
+            let door = Door {
+                admission: Arc::clone(&admission),
+                shards: shards
+                    .iter()
+                    .map(|shard| (shard.commands.clone(), Arc::clone(&shard.connections)))
+                    .collect(),
+                refusals: Arc::clone(&refusals),
+            };
+            let draining = facts.draining.clone();
+            acceptor.spawn(async move {
+                tokio::select! {
+                    () = door.accept(listener) => {}
+                    () = draining.cancelled() => {}
+                }
+            });
+        }
+        Ok(Gateway { facts, shards, acceptor })
+    }
+
+    /// Where it listens; a port 0 in the configuration has become a real one.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.facts.listen
+    }
+
+    /// Stops: accepts nothing more, closes every conversation with 1001, leaves all groups. Takes 10 s at most.
+    pub async fn shutdown(mut self) {
+        self.facts.draining.cancel();
+        while self.acceptor.join_next().await.is_some() {}
+        let mut stopped = Vec::new();
+        for shard in &self.shards {
+            let (answer, ended) = oneshot::channel();
+            if shard.commands.send(ShardCommand::Stop(answer)).await.is_ok() {
+                stopped.push(ended);
+            }
+        }
+        let all = async {
+            for ended in stopped {
+                let _ = ended.await;
+            }
+        };
+        if tokio::time::timeout(STOPPING, all).await.is_err() {
+            warn!("some conversations did not end in time and are cut off");
+            return;
+        }
+        for shard in self.shards {
+            if shard.thread.join().is_err() {
+                error!("a shard ended in a panic");
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn start(
+        number: usize,
+        config: &Arc<Config>,
+        facts: &Arc<Facts>,
+        quota: &Arc<Quota>,
+    ) -> io::Result<Self> {
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let settings = HubSettings {
+            shard: number,
+            receive_buffer: config.receive_buffer,
+            linger: config.linger,
+            limits: config.limits.clone(),
+        };
+        let (config, facts, quota) = (Arc::clone(config), Arc::clone(facts), Arc::clone(quota));
+        let thread = thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async move {
+                let hub = Hub::new(settings, quota);
+                let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
+                Server::new(number, hub, config, facts).run(received).await;
+                following.abort();
+            });
+        })?;
+        Ok(Shard { commands, connections: Arc::default(), thread })
+    }
+}
+
+/// What stands at a listener.
+struct Door {
+    admission: Arc<Admission>,
+    shards: Vec<(mpsc::Sender<ShardCommand>, Arc<AtomicUsize>)>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Door {
+    async fn accept(&self, listener: TcpListener) {
+        const SHORTEST: Duration = Duration::from_millis(10);
+        const LONGEST: Duration = Duration::from_secs(1);
+        let mut pause = SHORTEST;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    pause = SHORTEST;
+                    self.admit(stream, peer).await;
+                }
+                // Out of descriptors, mostly: the connection stays in the backlog, so trying at once would spin.
+                Err(error) => {
+                    warn!(%error, "accepting a connection: trying again in {pause:?}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST);
+                }
+            }
+        }
+    }
+
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let mut admitted = match self.admission.admit(peer.ip(), Instant::now()) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                debug!(%peer, %refusal, "connection refused");
+                self.refuse(stream, &refusal);
+                return;
+            }
+        };
+        let least = self.shards.iter().min_by_key(|(_, connections)| connections.load(Ordering::Relaxed));
+        let Some((commands, connections)) = least else { return };
+        admitted.served_by(Arc::clone(connections));
+        match stream.into_std() {
+            Ok(stream) => {
+                let _ = commands.send(ShardCommand::Serve(stream, peer, admitted)).await;
+            }
+            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
+        }
+    }
+
+    /// Says why and ends in order; a reset would take the words back.
+    fn refuse(&self, mut stream: TcpStream, refusal: &Refusal) {
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        let bytes = refusal.bytes();
+        tokio::spawn(async move {
+            let goodbye = async {
+                stream.write_all(&bytes).await?;
+                stream.shutdown().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            };
+            let _ = tokio::time::timeout(REFUSAL_TIME, goodbye).await;
+            drop(permit);
+        });
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+        // For a quick restart. Without SO_REUSEPORT: a second gateway on the port must fail, not share.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error| {
+        let port = address.port();
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "port {port} is already in use: see by whom with `ss -ltnp 'sport = :{port}'`, or choose another with \
+                 --listen"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                format!("{} is not an address of this host: see `ip address`", address.ip())
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("port {port} needs CAP_NET_BIND_SERVICE: choose one above 1023 with --listen")
+            }
+            _ => error.to_string(),
+        };
+        StartError::Bind { address, reason }
+    })
+}
+
+/// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.
+fn memory_bound(config: &Config) -> Option<u64> {
+    let (streams, clients) = (config.limits.streams?, config.limits.connections?);
+    let logs = u64::from(streams) * log_bounds(&config.limits).memory();
+    let shard = size_of::<ReceiveBatch>() + BATCH * 65536 + REST_POOL;
+    let shards = config.threads.get() as u64;
+    Some(shards * (logs + shard as u64) + u64::from(clients) * CLIENT + BASE)
+}
+
+fn describe_memory(config: &Config, bound: Option<u64>) {
+    let log = log_bounds(&config.limits).memory();
+    let size = |bytes: u64| format_size(usize::try_from(bytes).unwrap_or(usize::MAX));
+    match (bound, config.limits.streams, config.limits.connections) {
+        (Some(bound), Some(streams), Some(clients)) => {
+            let logs = config.threads.get() as u64 * u64::from(streams) * log;
+            let base = bound - logs - u64::from(clients) * CLIENT;
+            info!(
+                bytes = bound,
+                "memory bound: {streams} streams x {log} x {threads} threads + {clients} clients x {client} + {base} base = {bound}",
+                log = size(log),
+                threads = config.threads,
+                client = size(CLIENT),
+                base = size(base),
+                bound = size(bound),
+            );
+        }
+        _ => warn!(
+            "no memory bound: limits are lifted; each stream may take {}, each client {}",
+            size(log),
+            size(CLIENT)
+        ),
+    }
+}
+
+/// Says what may surprise: lifted limits, interfaces that are not there yet.
+fn warn_of(config: &Config) {
+    if config.limits.is_unlimited() {
+        warn!("limits are lifted with --limit: for laboratories and benchmarks, not for strangers");
+    }
+    let named = config.streams.values().filter_map(|stream| stream.interface.as_ref());
+    let Ok(interfaces) = Interfaces::now() else { return };
+    for selector in config.interface.iter().chain(named) {
+        if *selector != InterfaceSelector::All && interfaces.find(selector).is_none() {
+            warn!(
+                "there is no interface {selector} yet; streams on it wait for it. There are: {}",
+                interfaces.names()
+            );
+        }
+    }
+}

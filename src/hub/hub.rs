@@ -1,0 +1,346 @@
+//! The registry of a shard's streams: the only place that joins, counts references and reconciles.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tracing::warn;
+
+use crate::hub::budget::{Lease, SharedBudget};
+use crate::hub::cursor::{LagBounds, ReplayBounds};
+use crate::hub::echo::Echoes;
+use crate::hub::log::LogBounds;
+use crate::hub::quota::{OverQuota, Quota};
+use crate::hub::sender::{SendRates, Sender, SenderKey};
+use crate::hub::stream::{Stream, StreamKey, StreamSettings, Subscriber};
+use crate::lan::interface::Interfaces;
+use crate::lan::membership::KernelMemberships;
+use crate::lan::transmit::TransmitError;
+use crate::model::bucket::TokenBucket;
+use crate::model::group::Group;
+use crate::model::limits::Limits;
+use crate::model::selector::InterfaceSelector;
+use crate::model::status::{RECENTLY_CLOSED, StreamStatus};
+use crate::sys::batch::ReceiveBatch;
+use crate::sys::netlink::{Changes, InterfaceEvents};
+
+/// What a hub is made from.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// The shard's number.
+    pub shard: usize,
+    /// Receive buffer to ask for on each stream's socket, in bytes.
+    pub receive_buffer: usize,
+    /// How long a stream stays joined after its last subscriber left.
+    pub linger: Duration,
+    /// Bounds of logs, lag, replay and sends.
+    pub limits: Limits,
+}
+
+/// One shard's streams and senders.
+pub struct Hub {
+    settings: HubSettings,
+    quota: Arc<Quota>,
+    streams: RefCell<HashMap<StreamKey, Rc<Stream>>>,
+    ended: RefCell<VecDeque<StreamStatus>>,
+    senders: RefCell<Vec<Weak<Sender>>>,
+    group_leases: RefCell<HashMap<Group, Weak<Lease>>>,
+    gateway_lease: Option<Rc<Lease>>,
+    bandwidth_lease: Option<Rc<Lease>>,
+    interfaces: RefCell<Interfaces>,
+    echoes: Rc<Echoes>,
+    batch: Rc<RefCell<ReceiveBatch>>,
+    epoch: Instant,
+    last_retry: Cell<Option<Instant>>,
+}
+
+/// One client's claim on a stream; ends when dropped, and lets the stream go after the linger.
+pub struct Subscription {
+    stream: Rc<Stream>,
+    place: usize,
+}
+
+/// Why there is no subscription.
+#[derive(Debug, Error)]
+pub enum SubscribeError {
+    /// So many streams are joined already.
+    #[error("the gateway has joined {0} streams, as many as it may (--limit streams)")]
+    Streams(u32),
+    /// Too many joins in the last second.
+    #[error("too many joins a second (--limit join-rate)")]
+    JoinRate,
+}
+
+/// Why there is no sender.
+#[derive(Debug, Error)]
+pub enum SenderError {
+    /// The interface isn't there.
+    #[error("no interface {0}; there are: {1}")]
+    NoInterface(InterfaceSelector, String),
+    /// The socket could not be made.
+    #[error(transparent)]
+    Transmit(#[from] TransmitError),
+}
+
+/// How long after a change the hub looks: what comes together is looked at together.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// A look without any event, should one have been missed.
+const SAFETY_NET: Duration = Duration::from_secs(5);
+/// Between tries to join where a join has failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Hub {
+    /// A hub without streams.
+    #[must_use]
+    pub fn new(settings: HubSettings, quota: Arc<Quota>) -> Rc<Self> {
+        let lease = |shared: &Option<Arc<SharedBudget>>| {
+            shared.as_ref().map(|shared| Rc::new(Lease::new(Arc::clone(shared))))
+        };
+        let hub = Rc::new(Hub {
+            gateway_lease: lease(&quota.send_rate),
+            bandwidth_lease: lease(&quota.send_bandwidth),
+            quota,
+            settings,
+            streams: RefCell::default(),
+            ended: RefCell::default(),
+            senders: RefCell::default(),
+            group_leases: RefCell::default(),
+            interfaces: RefCell::default(),
+            echoes: Rc::default(),
+            batch: Rc::default(),
+            epoch: Instant::now(),
+            last_retry: Cell::new(None),
+        });
+        hub.look();
+        hub
+    }
+
+    /// The interfaces as they are now.
+    #[must_use]
+    pub fn interfaces(&self) -> Interfaces {
+        self.look();
+        self.interfaces.borrow().clone()
+    }
+
+    /// How far a client may lag.
+    #[must_use]
+    pub fn lag_bounds(&self) -> LagBounds {
+        let limits = &self.settings.limits;
+        LagBounds {
+            bytes: limits.lag_bytes as u64,
+            datagrams: limits.lag_datagrams as u64,
+            age: limits.lag_age,
+        }
+    }
+
+    /// How much a late joiner may ask for.
+    #[must_use]
+    pub fn replay_bounds(&self) -> ReplayBounds {
+        ReplayBounds { bytes: self.settings.limits.replay_bytes as u64, age: self.settings.limits.replay_age }
+    }
+
+    /// Finds the stream, or starts it. Its subscribers are added by [`Subscription::new`].
+    ///
+    /// # Errors
+    /// [`SubscribeError`] when a new stream would be more than may be joined.
+    pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
+        if let Some(stream) = self.streams.borrow().get(key) {
+            return Ok(Rc::clone(stream));
+        }
+        let place = self.quota.place(key, Instant::now()).map_err(|over| match over {
+            OverQuota::Streams(most) => SubscribeError::Streams(most),
+            OverQuota::Rate => SubscribeError::JoinRate,
+        })?;
+        self.look();
+        let settings = StreamSettings {
+            log: log_bounds(&self.settings.limits),
+            receive_buffer: self.settings.receive_buffer,
+            epoch: self.epoch,
+            echoes: Rc::clone(&self.echoes),
+            batch: Rc::clone(&self.batch),
+            shard: self.settings.shard,
+        };
+        let interfaces = self.interfaces.borrow();
+        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces);
+        self.streams.borrow_mut().insert(key.clone(), Rc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// Opens a sender. That its group may be sent to has been decided by the caller.
+    ///
+    /// # Errors
+    /// [`SenderError`].
+    pub fn sender(&self, key: SenderKey) -> Result<Rc<Sender>, SenderError> {
+        self.look();
+        let now = Instant::now();
+        let limits = &self.settings.limits;
+        let rates = SendRates {
+            session: limits
+                .send_rate_per_session
+                .map(|rate| RefCell::new(TokenBucket::new(u64::from(rate), u64::from(rate) * 2, now))),
+            group: self.group_lease(key.group, now),
+            gateway: self.gateway_lease.clone(),
+            bandwidth: self.bandwidth_lease.clone(),
+        };
+        let interfaces = self.interfaces.borrow();
+        let interface = interfaces
+            .find(&key.interface)
+            .ok_or_else(|| SenderError::NoInterface(key.interface.clone(), interfaces.names()))?;
+        let sender = Rc::new(Sender::open(key, interface, Rc::clone(&self.echoes), rates)?);
+        self.senders.borrow_mut().push(Rc::downgrade(&sender));
+        Ok(sender)
+    }
+
+    /// Follows the interfaces for as long as it is polled.
+    pub async fn follow_interfaces(self: Rc<Self>) {
+        loop {
+            let events = match InterfaceEvents::open() {
+                Ok(events) => Some(events),
+                Err(error) => {
+                    warn!(%error, "opening a netlink socket: interfaces are looked at every 5 s only");
+                    None
+                }
+            };
+            loop {
+                let changes = tokio::time::timeout(SAFETY_NET, next_changes(events.as_ref())).await;
+                match changes {
+                    Ok(Ok(changes)) => self.reconcile(&changes.deleted),
+                    Ok(Err(error)) => {
+                        warn!(%error, "reading interface changes: opening the netlink socket anew");
+                        tokio::time::sleep(RETRY).await;
+                        break;
+                    }
+                    Err(_) => self.reconcile(&[]),
+                }
+            }
+        }
+    }
+
+    /// Each quarter of a second: ages logs, counts drops, tries failed joins again, leaves what nobody wants.
+    pub fn tick(&self) {
+        let over: Vec<StreamKey> = {
+            let streams = self.streams.borrow();
+            for stream in streams.values() {
+                stream.tick();
+            }
+            let over = streams.iter().filter(|(_, stream)| stream.is_over(self.settings.linger));
+            over.map(|(key, _)| key.clone()).collect()
+        };
+        for key in over {
+            self.end(&key);
+        }
+        let due = self.last_retry.get().is_none_or(|last| last.elapsed() >= RETRY);
+        if due && self.streams.borrow().values().any(|stream| stream.is_detached()) {
+            self.last_retry.set(Some(Instant::now()));
+            self.reconcile(&[]);
+        }
+    }
+
+    /// Leaves all groups.
+    pub fn end_all(&self) {
+        let keys: Vec<StreamKey> = self.streams.borrow().keys().cloned().collect();
+        for key in keys {
+            self.end(&key);
+        }
+    }
+
+    /// The books of its streams, running and ended.
+    #[must_use]
+    pub fn status(&self) -> (Vec<StreamStatus>, Vec<StreamStatus>) {
+        let running = self.streams.borrow().values().map(|stream| stream.status()).collect();
+        (running, self.ended.borrow().iter().cloned().collect())
+    }
+
+    fn end(&self, key: &StreamKey) {
+        let Some(stream) = self.streams.borrow_mut().remove(key) else { return };
+        let mut ended = self.ended.borrow_mut();
+        ended.push_front(stream.status());
+        ended.truncate(RECENTLY_CLOSED);
+    }
+
+    fn reconcile(&self, deleted: &[u32]) {
+        self.look();
+        let interfaces = self.interfaces.borrow();
+        let kernel = KernelMemberships::now();
+        for stream in self.streams.borrow().values() {
+            stream.reconcile(&interfaces, &kernel, deleted);
+        }
+        self.senders.borrow_mut().retain(|sender| {
+            sender.upgrade().is_some_and(|sender| {
+                sender.reconcile(&interfaces, deleted);
+                true
+            })
+        });
+    }
+
+    fn look(&self) {
+        match Interfaces::now() {
+            Ok(interfaces) => {
+                let addresses = interfaces.iter().flat_map(|interface| interface.addresses.iter().copied());
+                self.echoes.own_addresses(addresses);
+                self.interfaces.replace(interfaces);
+            }
+            Err(error) => warn!(%error, "listing the interfaces"),
+        }
+    }
+
+    fn group_lease(&self, group: Group, now: Instant) -> Option<Rc<Lease>> {
+        let shared = self.quota.group_budget(group, now)?;
+        let mut leases = self.group_leases.borrow_mut();
+        leases.retain(|_, lease| lease.strong_count() > 0);
+        if let Some(lease) = leases.get(&group).and_then(Weak::upgrade) {
+            return Some(lease);
+        }
+        let lease = Rc::new(Lease::new(shared));
+        leases.insert(group, Rc::downgrade(&lease));
+        Some(lease)
+    }
+}
+
+impl Subscription {
+    /// Claims `stream` for `subscriber`, who keeps its cursor under `slot`.
+    #[must_use]
+    pub fn new(stream: Rc<Stream>, subscriber: Rc<dyn Subscriber>, slot: usize) -> Self {
+        let place = stream.subscribe(subscriber, slot);
+        Subscription { stream, place }
+    }
+
+    /// The stream.
+    #[must_use]
+    pub fn stream(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.stream.unsubscribe(self.place);
+    }
+}
+
+/// The log serves both those who lag and those who join late.
+#[must_use]
+pub fn log_bounds(limits: &Limits) -> LogBounds {
+    LogBounds {
+        bytes: limits.lag_bytes.max(limits.replay_bytes),
+        datagrams: limits.lag_datagrams,
+        age: limits.lag_age.max(limits.replay_age),
+    }
+}
+
+/// Waits for changes and gathers those that come with them.
+async fn next_changes(events: Option<&InterfaceEvents>) -> io::Result<Changes> {
+    let Some(events) = events else { return std::future::pending().await };
+    let mut changes = events.changed().await?;
+    let until = tokio::time::Instant::now() + DEBOUNCE;
+    while let Ok(more) = tokio::time::timeout_at(until, events.changed()).await {
+        let more = more?;
+        changes.deleted.extend(more.deleted);
+        changes.overflow |= more.overflow;
+    }
+    Ok(changes)
+}

@@ -1,0 +1,11 @@
+//! What is shared: streams, their logs of frames, cursors into them, senders, and the books that must balance.
+
+pub mod budget;
+pub mod cursor;
+pub mod echo;
+#[allow(clippy::module_inception)] // the registry is the hub itself; a second noun would be a synonym
+pub mod hub;
+pub mod log;
+pub mod quota;
+pub mod sender;
+pub mod stream;

@@ -1,0 +1,121 @@
+//! What all shards together may join: so many streams at once, so many joins a second.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::hub::budget::SharedBudget;
+use crate::hub::stream::StreamKey;
+use crate::model::bucket::TokenBucket;
+use crate::model::group::Group;
+use crate::model::limits::Limits;
+
+/// Counts streams over all shards; asked when one is joined, never on the data path.
+#[derive(Debug)]
+pub struct Quota {
+    streams: Option<u32>,
+    joined: Mutex<Joined>,
+    numbers: AtomicU32,
+    group_rate: Option<u32>,
+    group_budgets: Mutex<HashMap<Group, Arc<SharedBudget>>>,
+    /// Sends of the whole gateway, in datagrams.
+    pub send_rate: Option<Arc<SharedBudget>>,
+    /// Sends of the whole gateway, in bits.
+    pub send_bandwidth: Option<Arc<SharedBudget>>,
+}
+
+#[derive(Debug)]
+struct Joined {
+    /// How many shards run the stream.
+    shards: HashMap<StreamKey, u32>,
+    rate: Option<TokenBucket>,
+}
+
+/// Why a stream may not be joined now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverQuota {
+    /// That many are joined already.
+    Streams(u32),
+    /// Too many joins in the last second.
+    Rate,
+}
+
+/// The right to run one stream on one shard; given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    quota: Arc<Quota>,
+    key: StreamKey,
+}
+
+impl Quota {
+    /// From the limits `streams`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
+    #[must_use]
+    pub fn new(limits: &Limits, now: Instant) -> Arc<Self> {
+        // One session may open all the streams it is allowed at once.
+        let burst =
+            |rate: u32| u64::from(rate.saturating_mul(2).max(limits.streams_per_session.unwrap_or(0)));
+        let rate = limits.join_rate.map(|rate| TokenBucket::new(u64::from(rate), burst(rate), now));
+        Arc::new(Quota {
+            streams: limits.streams,
+            joined: Mutex::new(Joined { shards: HashMap::new(), rate }),
+            numbers: AtomicU32::new(1),
+            group_rate: limits.send_rate_per_group,
+            group_budgets: Mutex::new(HashMap::new()),
+            send_rate: limits.send_rate.map(|rate| SharedBudget::new(u64::from(rate), now)),
+            send_bandwidth: limits.send_bandwidth.map(|rate| SharedBudget::new(rate, now)),
+        })
+    }
+
+    /// Asks for a place for `key`. A stream that another shard runs takes no further place of the limit.
+    ///
+    /// # Errors
+    /// [`OverQuota`].
+    pub fn place(self: &Arc<Self>, key: &StreamKey, now: Instant) -> Result<Place, OverQuota> {
+        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = joined.shards.get(key).copied().unwrap_or(0);
+        if known == 0 {
+            if let Some(most) = self.streams
+                && joined.shards.len() >= most as usize
+            {
+                return Err(OverQuota::Streams(most));
+            }
+            if joined.rate.as_mut().is_some_and(|rate| !rate.take(1, now)) {
+                return Err(OverQuota::Rate);
+            }
+        }
+        joined.shards.insert(key.clone(), known + 1);
+        Ok(Place { quota: Arc::clone(self), key: key.clone() })
+    }
+
+    /// A number for a stream.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The budget of all senders to `group`.
+    #[must_use]
+    pub fn group_budget(&self, group: Group, now: Instant) -> Option<Arc<SharedBudget>> {
+        let rate = self.group_rate?;
+        let mut budgets = self.group_budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Groups nobody sends to any more; their next sender finds a full budget, as after a second of silence.
+        if budgets.len() > 1024 {
+            budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
+        }
+        let budget = budgets.entry(group).or_insert_with(|| SharedBudget::new(u64::from(rate), now));
+        Some(Arc::clone(budget))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut joined = self.quota.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        match joined.shards.get_mut(&self.key) {
+            Some(shards) if *shards > 1 => *shards -= 1,
+            _ => {
+                joined.shards.remove(&self.key);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A checked right to send to one group on one interface, with its socket and its rates.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::hub::budget::Lease;
+use crate::hub::echo::{Echoes, SenderId};
+use crate::lan::interface::{Interface, Interfaces};
+use crate::lan::transmit::{TransmitError, TransmitOptions, Transmitter};
+use crate::model::bucket::TokenBucket;
+use crate::model::group::Group;
+use crate::model::selector::InterfaceSelector;
+use crate::model::status::{RefusedSends, SenderStatus};
+
+/// What a sender is made for.
+#[derive(Clone, Debug)]
+pub struct SenderKey {
+    /// Where to.
+    pub group: Group,
+    /// On which interface.
+    pub interface: InterfaceSelector,
+    /// TTL and loop.
+    pub options: TransmitOptions,
+}
+
+/// The rates that a send must find room in.
+#[derive(Debug, Default)]
+pub struct SendRates {
+    /// Of this sender alone, in datagrams.
+    pub session: Option<RefCell<TokenBucket>>,
+    /// Of all senders to the group, in datagrams.
+    pub group: Option<Rc<Lease>>,
+    /// Of the gateway, in datagrams.
+    pub gateway: Option<Rc<Lease>>,
+    /// Of the gateway, in bits on the wire without the link layer.
+    pub bandwidth: Option<Rc<Lease>>,
+}
+
+/// Holding one is the proof that its group may be sent to.
+///
+/// The books balance: `accepted = sent + refused.*`.
+#[derive(Debug)]
+pub struct Sender {
+    id: SenderId,
+    key: SenderKey,
+    echoes: Rc<Echoes>,
+    rates: SendRates,
+    transmitter: RefCell<Rc<Transmitter>>,
+    interface: RefCell<String>,
+    changed: Notify,
+    accepted: Cell<u64>,
+    sent: Cell<u64>,
+    refused: Cell<RefusedSends>,
+    replies: Cell<u64>,
+    replies_lost: Cell<u64>,
+}
+
+/// Why a datagram was not sent; each is counted.
+#[derive(Debug)]
+pub enum NotSent {
+    /// Over one of the rates.
+    Rate,
+    /// The kernel refused.
+    Kernel(std::io::Error),
+}
+
+impl Sender {
+    /// Opens the socket on `interface`.
+    ///
+    /// # Errors
+    /// [`TransmitError`].
+    pub fn open(
+        key: SenderKey,
+        interface: &Interface,
+        echoes: Rc<Echoes>,
+        rates: SendRates,
+    ) -> Result<Self, TransmitError> {
+        let transmitter = Transmitter::open(key.group, interface, key.options, None)?;
+        let id = echoes.number();
+        echoes.add(key.group.is_ipv4(), transmitter.port(), id);
+        Ok(Sender {
+            id,
+            key,
+            echoes,
+            rates,
+            transmitter: RefCell::new(Rc::new(transmitter)),
+            interface: RefCell::new(interface.name.clone()),
+            changed: Notify::new(),
+            accepted: Cell::new(0),
+            sent: Cell::new(0),
+            refused: Cell::default(),
+            replies: Cell::new(0),
+            replies_lost: Cell::new(0),
+        })
+    }
+
+    /// Its number, by which its echoes are known.
+    #[must_use]
+    pub fn id(&self) -> SenderId {
+        self.id
+    }
+
+    /// Sends one datagram, or says and counts why not. `now` is for the rates.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn send(&self, payload: &[u8], now: Instant) -> Result<(), NotSent> {
+        self.accepted.set(self.accepted.get() + 1);
+        let mut refused = self.refused.get();
+        if !self.has_room(payload.len(), now) {
+            refused.rate += 1;
+            self.refused.set(refused);
+            return Err(NotSent::Rate);
+        }
+        let transmitter = Rc::clone(&self.transmitter.borrow());
+        match transmitter.send(payload) {
+            Ok(()) => {
+                self.sent.set(self.sent.get() + 1);
+                Ok(())
+            }
+            Err(error) => {
+                refused.kernel += 1;
+                self.refused.set(refused);
+                Err(NotSent::Kernel(error))
+            }
+        }
+    }
+
+    /// Counts a frame that was too large to be sent.
+    pub fn refuse_size(&self) {
+        self.accepted.set(self.accepted.get() + 1);
+        let mut refused = self.refused.get();
+        refused.size += 1;
+        self.refused.set(refused);
+    }
+
+    /// Waits for unicast replies and gives each to `take`, which says whether it had room for it. `scratch` is borrowed
+    /// only while a reply is handed over.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn reply(
+        &self,
+        scratch: &RefCell<Vec<u8>>,
+        mut take: impl FnMut(&[u8]) -> bool,
+    ) -> std::io::Result<()> {
+        let transmitter = Rc::clone(&self.transmitter.borrow());
+        tokio::select! {
+            readable = transmitter.readable() => readable?,
+            () = self.changed.notified() => return Ok(()),
+        }
+        let mut scratch = scratch.borrow_mut();
+        if let Some(length) = transmitter.take_reply(&mut scratch)? {
+            if take(&scratch[..length]) {
+                self.replies.set(self.replies.get() + 1);
+            } else {
+                self.replies_lost.set(self.replies_lost.get() + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the interface: opens the socket anew where its index changed. While the interface is away the old socket
+    /// stays, and sends are refused by the kernel and counted.
+    pub fn reconcile(&self, interfaces: &Interfaces, deleted: &[u32]) {
+        let Some(interface) = interfaces.find(&self.key.interface) else { return };
+        let (port, index) = {
+            let transmitter = self.transmitter.borrow();
+            (transmitter.port(), transmitter.index())
+        };
+        if index == interface.index && !deleted.contains(&index) {
+            return;
+        }
+        match Transmitter::open(self.key.group, interface, self.key.options, Some(port)) {
+            Ok(transmitter) => {
+                self.echoes.remove(self.key.group.is_ipv4(), port);
+                self.echoes.add(self.key.group.is_ipv4(), transmitter.port(), self.id);
+                self.interface.replace(interface.name.clone());
+                self.transmitter.replace(Rc::new(transmitter));
+                self.changed.notify_waiters();
+            }
+            Err(error) => tracing::debug!(%error, "the sender stays on its old socket"),
+        }
+    }
+
+    /// Its books.
+    #[must_use]
+    pub fn status(&self) -> SenderStatus {
+        let transmitter = self.transmitter.borrow();
+        SenderStatus {
+            group: self.key.group.to_string(),
+            interface: self.interface.borrow().clone(),
+            source: transmitter
+                .source()
+                .map_or_else(|| format!("port {}", transmitter.port()), |source| source.to_string()),
+            accepted: self.accepted.get(),
+            sent: self.sent.get(),
+            refused: self.refused.get(),
+            replies: self.replies.get(),
+            replies_lost: self.replies_lost.get(),
+        }
+    }
+
+    fn has_room(&self, length: usize, now: Instant) -> bool {
+        let headers = if self.key.group.is_ipv4() { 28 } else { 48 };
+        let bits = (length as u64 + headers) * 8;
+        let lease =
+            |lease: &Option<Rc<Lease>>, amount| lease.as_ref().is_none_or(|lease| lease.take(amount, now));
+        self.rates.session.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now))
+            && lease(&self.rates.group, 1)
+            && lease(&self.rates.gateway, 1)
+            && lease(&self.rates.bandwidth, bits)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.echoes.remove(self.key.group.is_ipv4(), self.transmitter.borrow().port());
+    }
+}

@@ -1,0 +1,342 @@
+//! Everything that a gateway is told before it starts.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::config_file::{self, FileSettings};
+use super::group::Group;
+use super::limits::{LimitError, LimitSetting, Limits};
+use super::policy::{Policy, ReceiveRule, Spec};
+use super::selector::InterfaceSelector;
+pub use super::setting::LogFormat;
+use super::setting::{
+    SettingError, check_hold, check_linger, check_max_ttl, check_receive_buffer, check_threads, parse_host,
+    parse_origin,
+};
+use super::source::SourceFilter;
+
+/// A gateway's configuration, complete and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where it listens, at least one address; port 0 picks a free one. Default 127.0.0.1:8080.
+    pub listen: Vec<SocketAddr>,
+    /// Where streams are joined and sent that don't say; `None` for what the routing table names.
+    pub interface: Option<InterfaceSelector>,
+    /// Which groups clients may receive and send to.
+    pub policy: Policy,
+    /// Names that requests may have in `Host` besides our own addresses and `localhost`: lower case, without
+    /// port.
+    pub allow_host: Vec<String>,
+    /// Origins that may come in besides our own, as browsers serialise them; `https://*.example.org` stands
+    /// for one label.
+    pub allow_origin: Vec<String>,
+    /// No token is wanted.
+    pub no_auth: bool,
+    /// How many shards, at most 64. Default 1.
+    pub threads: NonZeroUsize,
+    /// How long a datagram may be held so that several go in one write, at most 50 ms. Default 0.
+    pub hold: Duration,
+    /// What clients may take.
+    pub limits: Limits,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Bytes of receive buffer to ask for on each stream's socket, 4 KiB to 256 MiB. Default 4 MiB: the
+    /// kernel's own default holds 92 datagrams of video.
+    pub receive_buffer: usize,
+    /// The largest TTL that clients may send with, 1..=255. Default 32.
+    pub max_ttl: u8,
+    /// How long a stream stays joined after its last subscriber, at most 60 s. Default 2 s: a page that is
+    /// loaded again sends no leave and join to the switch.
+    pub linger: Duration,
+    /// Streams at `/streams/NAME`.
+    pub streams: BTreeMap<String, NamedStream>,
+}
+
+/// A stream that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStream {
+    /// The group.
+    pub group: Group,
+    /// Whom to hear; it fits the group.
+    pub filter: SourceFilter,
+    /// Where; `None` for the gateway's default.
+    pub interface: Option<InterfaceSelector>,
+}
+
+/// What flags and environment say. An empty list and `None` leave what the file says; a list that is given
+/// replaces the file's list; limits are set one by one on top of the file's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// [`Config::listen`].
+    pub listen: Vec<SocketAddr>,
+    /// [`Config::interface`].
+    pub interface: Option<InterfaceSelector>,
+    /// What clients may receive.
+    pub allow_receive: Vec<Spec>,
+    /// What clients may send to.
+    pub allow_send: Vec<Spec>,
+    /// [`Config::allow_host`].
+    pub allow_host: Vec<String>,
+    /// [`Config::allow_origin`].
+    pub allow_origin: Vec<String>,
+    /// [`Config::no_auth`].
+    pub no_auth: Option<bool>,
+    /// [`Config::threads`].
+    pub threads: Option<NonZeroUsize>,
+    /// [`Config::hold`].
+    pub hold: Option<Duration>,
+    /// Changes to [`Config::limits`], in this order.
+    pub limits: Vec<LimitSetting>,
+    /// [`Config::log_format`].
+    pub log_format: Option<LogFormat>,
+    /// [`Config::receive_buffer`], in bytes.
+    pub receive_buffer: Option<usize>,
+    /// [`Config::max_ttl`].
+    pub max_ttl: Option<u8>,
+    /// [`Config::linger`].
+    pub linger: Option<Duration>,
+}
+
+/// A configuration that no gateway starts with.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Something in the file.
+    #[error("{file}:{line}:{column}: {message}\n{excerpt}")]
+    InFile {
+        /// The file's name as the caller gave it.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong and how to write it.
+        message: String,
+        /// The line with carets under what is wrong.
+        excerpt: String,
+    },
+    /// A value given by flag, environment or program.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Limits that don't go together.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// `listen = []`.
+    #[error("no address to listen on: write listen = [\"127.0.0.1:8080\"], or leave it out")]
+    NowhereToListen,
+    /// Other machines could come in and nothing says that they may.
+    #[error(
+        "listening on {listen} lets other machines in, and nothing says what they may do: add {add}\n\
+         (in a file: allow-receive and no-auth), or listen on 127.0.0.1"
+    )]
+    Exposed {
+        /// The address that is not loopback.
+        listen: SocketAddr,
+        /// The flags that are missing.
+        add: &'static str,
+    },
+}
+
+impl Config {
+    /// Puts the file (its name for errors, and its text) and the overrides together and checks the whole.
+    ///
+    /// Fails for what the file can't say, for values out of bounds, and for a listener that is not loopback
+    /// where nothing says what may be received or nothing says that no token is wanted.
+    pub fn build(file: Option<(&str, &str)>, overrides: Overrides) -> Result<Config, ConfigError> {
+        let file = match file {
+            Some((name, text)) => config_file::read(name, text)?,
+            None => FileSettings::default(),
+        };
+        let mut limits = file.limits;
+        for setting in &overrides.limits {
+            limits.apply(setting);
+        }
+        limits.check()?;
+
+        let default_listen = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
+        let listen = given(overrides.listen).or(file.listen).unwrap_or_else(default_listen);
+        let no_auth = overrides.no_auth.or(file.no_auth).unwrap_or(false);
+        let receive = given(overrides.allow_receive).or(file.allow_receive);
+        check_exposure(&listen, no_auth, receive.is_some() || !file.streams.is_empty())?;
+
+        let outside = listen.iter().any(|listen| !is_loopback(listen));
+        let receive = match receive {
+            None if !outside => ReceiveRule::AnyButDenied,
+            listed => ReceiveRule::Listed(listed.unwrap_or_default()),
+        };
+        let send = given(overrides.allow_send).or(file.allow_send).unwrap_or_default();
+        let mut policy = Policy::new(receive, send);
+        for stream in file.streams.values() {
+            policy.name_group(stream.group);
+        }
+
+        let allow_host = given(overrides.allow_host).or(file.allow_host).unwrap_or_default();
+        let allow_origin = given(overrides.allow_origin).or(file.allow_origin).unwrap_or_default();
+        Ok(Config {
+            listen,
+            interface: overrides.interface.or(file.interface),
+            policy,
+            allow_host: allow_host.iter().map(|host| parse_host(host)).collect::<Result<_, _>>()?,
+            allow_origin: allow_origin.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?,
+            no_auth,
+            threads: check_threads(overrides.threads.or(file.threads).unwrap_or(NonZeroUsize::MIN))?,
+            hold: check_hold(overrides.hold.or(file.hold).unwrap_or_default())?,
+            limits,
+            log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+            receive_buffer: check_receive_buffer(
+                overrides.receive_buffer.or(file.receive_buffer).unwrap_or(4 << 20),
+            )?,
+            max_ttl: check_max_ttl(overrides.max_ttl.or(file.max_ttl).unwrap_or(32))?,
+            linger: check_linger(overrides.linger.or(file.linger).unwrap_or(Duration::from_secs(2)))?,
+            streams: file.streams,
+        })
+    }
+}
+
+/// A list of flags, where any was given.
+fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}
+
+/// True where only this machine can connect; an IPv4-mapped listener is what it maps.
+fn is_loopback(listen: &SocketAddr) -> bool {
+    listen.ip().to_canonical().is_loopback()
+}
+
+fn check_exposure(listen: &[SocketAddr], no_auth: bool, receive_given: bool) -> Result<(), ConfigError> {
+    if listen.is_empty() {
+        return Err(ConfigError::NowhereToListen);
+    }
+    let Some(&listen) = listen.iter().find(|listen| !is_loopback(listen)) else { return Ok(()) };
+    let add = match (receive_given, no_auth) {
+        (true, true) => return Ok(()),
+        (false, false) => "--allow-receive 239.0.0.0/8 --no-auth",
+        (false, true) => "--allow-receive 239.0.0.0/8",
+        (true, false) => "--no-auth",
+    };
+    Err(ConfigError::Exposed { listen, add })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Config, ConfigError> {
+        Config::build(Some(("wscast.toml", text)), Overrides::default())
+    }
+
+    fn group(text: &str) -> Group {
+        text.parse().expect("a group")
+    }
+
+    fn specs(texts: &[&str]) -> Vec<Spec> {
+        texts.iter().map(|text| text.parse().expect("a spec")).collect()
+    }
+
+    #[test]
+    fn defaults_are_safe() {
+        let config = Config::build(None, Overrides::default()).expect("valid");
+        assert_eq!(config.listen, ["127.0.0.1:8080".parse().expect("an address")]);
+        assert_eq!(config.policy, Policy::new(ReceiveRule::AnyButDenied, vec![]));
+        assert!(!config.no_auth && !config.policy.sends_at_all() && config.allow_origin.is_empty());
+        assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, Duration::ZERO, 32));
+        assert_eq!((config.receive_buffer, config.linger), (4 << 20, Duration::from_secs(2)));
+        assert_eq!(file("").expect("valid"), config);
+    }
+
+    #[test]
+    fn a_file_sets_everything() {
+        let config = file(
+            r#"
+            listen = ["127.0.0.1:0", "[::1]:0"]
+            interface = "lan0"
+            allow-receive = ["239.1.0.0/16", "[ff15::]/16:5000-5999"]
+            allow-send = ["239.1.2.3:5000"]
+            allow-host = ["Gateway.lan"]
+            allow-origin = ["https://example.org"]
+            no-auth = true
+            threads = 2
+            hold = "5ms"
+            log-format = "json"
+            receive-buffer = "8MiB"
+            max-ttl = 4
+            linger = "500ms"
+            [limits]
+            streams = 3
+            [streams.camera]
+            group = "232.1.2.3:5000"
+            sources = ["10.0.0.5"]
+            interface = "10.0.0.1"
+            [streams.mdns]
+            group = "224.0.0.251:5353"
+            exclude = ["10.0.0.9"]
+            "#,
+        )
+        .expect("valid");
+        assert_eq!((config.listen.len(), config.threads.get(), config.max_ttl), (2, 2, 4));
+        assert_eq!(config.interface, Some(InterfaceSelector::Name("lan0".to_owned())));
+        assert_eq!((config.allow_host, config.no_auth), (vec!["gateway.lan".to_owned()], true));
+        assert_eq!((config.hold, config.linger), (Duration::from_millis(5), Duration::from_millis(500)));
+        assert_eq!((config.receive_buffer, config.log_format), (8 << 20, LogFormat::Json));
+        assert_eq!(config.limits.streams, Some(3));
+        assert_eq!(config.streams["camera"].filter.sources().len(), 1);
+        assert!(matches!(config.streams["mdns"].filter, SourceFilter::Exclude(_)));
+        for allowed in ["239.1.9.9:1", "[ff15::1]:5000", "232.1.2.3:5000", "224.0.0.251:5353"] {
+            assert_eq!(config.policy.may_receive(&group(allowed)), Ok(()), "{allowed}");
+        }
+        assert!(config.policy.may_receive(&group("239.2.0.1:1")).is_err());
+        assert!(config.policy.may_send(&group("224.0.0.251:5353")).is_err());
+    }
+
+    #[test]
+    fn flags_stand_above_the_file() {
+        let text = "allow-receive = [\"239.1.0.0/16\"]\nallow-send = [\"239.1.2.3\"]\nthreads = 2\n\
+            hold = \"5ms\"\nno-auth = true\n[limits]\nstreams = 3\njoin-rate = 9";
+        let overrides = Overrides {
+            allow_receive: specs(&["239.2.0.0/16"]),
+            threads: NonZeroUsize::new(3),
+            no_auth: Some(false),
+            limits: vec!["streams=4".parse().expect("a limit")],
+            ..Overrides::default()
+        };
+        let config = Config::build(Some(("f", text)), overrides).expect("valid");
+        let rule = ReceiveRule::Listed(specs(&["239.2.0.0/16"]));
+        assert_eq!(config.policy, Policy::new(rule, specs(&["239.1.2.3"])));
+        assert_eq!((config.threads.get(), config.hold, config.no_auth), (3, Duration::from_millis(5), false));
+        assert_eq!((config.limits.streams, config.limits.join_rate), (Some(4), Some(9)));
+    }
+
+    #[test]
+    fn other_machines_need_explicit_words() {
+        let outside = "listen = [\"127.0.0.1:1\", \"0.0.0.0:8080\"]\n";
+        for (more, add) in [
+            ("", "add --allow-receive 239.0.0.0/8 --no-auth\n"),
+            ("no-auth = true", "add --allow-receive 239.0.0.0/8\n"),
+            ("allow-receive = [\"239.0.0.0/8\"]", "add --no-auth\n"),
+            ("[streams.a]\ngroup = \"239.1.2.3:5\"", "add --no-auth\n"),
+        ] {
+            let error = file(&format!("{outside}{more}")).expect_err("exposed").to_string();
+            assert!(error.contains("listening on 0.0.0.0:8080") && error.contains(add), "{error}");
+        }
+        let named = "no-auth = true\n[streams.a]\ngroup = \"239.1.2.3:5\"";
+        let config = file(&format!("{outside}{named}")).expect("valid");
+        assert_eq!(config.policy.may_receive(&group("239.1.2.3:5")), Ok(()));
+        assert!(config.policy.may_receive(&group("239.1.2.3:6")).is_err());
+        assert!(file("listen = [\"[::ffff:127.0.0.1]:1\", \"127.1.2.3:1\", \"[::1]:1\"]").is_ok());
+        assert_eq!(file("listen = []"), Err(ConfigError::NowhereToListen));
+    }
+
+    #[test]
+    fn a_program_s_values_are_checked_too() {
+        let long = Overrides { hold: Some(Duration::from_secs(1)), ..Overrides::default() };
+        assert!(matches!(Config::build(None, long), Err(ConfigError::Setting(_))));
+        let star = Overrides { allow_origin: vec!["*".to_owned()], ..Overrides::default() };
+        assert!(matches!(Config::build(None, star), Err(ConfigError::Setting(_))));
+        let small = vec!["message-size=1KiB".parse().expect("a limit")];
+        let small = Overrides { limits: small, ..Overrides::default() };
+        assert!(matches!(Config::build(None, small), Err(ConfigError::Limit(_))));
+    }
+}

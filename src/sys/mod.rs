@@ -1,0 +1,7 @@
+//! The system calls that no crate offers, behind plain structs: the only folder with `unsafe`.
+#![allow(unsafe_code)]
+
+pub mod batch;
+pub mod netlink;
+pub mod random;
+pub mod socket;

@@ -1,0 +1,33 @@
+//! `wscast check-config`: reads a configuration file and says what is wrong with it.
+
+use std::path::Path;
+
+use crate::model::config::{Config, Overrides};
+use crate::tools::failure::Failure;
+
+/// Checks the file at `path`.
+///
+/// # Errors
+/// [`Failure::Usage`] with line, column and caret.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let config = read(Some(path), Overrides::default())?;
+    println!("{}: ok, {} named streams", path.display(), config.streams.len());
+    Ok(())
+}
+
+/// The configuration from a file, if there is one, and what flags and environment say.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub fn read(path: Option<&Path>, overrides: Overrides) -> Result<Config, Failure> {
+    let text = path
+        .map(|path| {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::Usage(format!("reading the configuration {}: {error}", path.display()))
+            })?;
+            Ok::<_, Failure>((path.display().to_string(), text))
+        })
+        .transpose()?;
+    let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    Config::build(file, overrides).map_err(|error| Failure::Usage(error.to_string()))
+}

@@ -1,0 +1,79 @@
+//! `wscast serve`: the gateway as a program, from its flags to its last signal.
+
+use std::io::{self, IsTerminal, Write};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::ServeArgs;
+use crate::gateway::Gateway;
+use crate::model::config::{Config, LogFormat};
+use crate::tools::check_config;
+use crate::tools::failure::Failure;
+
+/// Exit code of a second signal.
+const AT_ONCE: i32 = 130;
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(arguments: ServeArgs) -> Result<(), Failure> {
+    let path = arguments.config.clone();
+    let config = check_config::read(path.as_deref(), arguments.overrides())?;
+    start_log(config.log_format);
+    block_on(serve(config, |_| Ok(())))
+}
+
+/// Starts the gateway, says where it listens, calls `started`, and stops at a signal.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn serve(
+    config: Config,
+    started: impl FnOnce(&Gateway) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let handler = |kind| signal(kind).map_err(|error| Failure::doing("waiting for signals", &error));
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    let gateway = Gateway::start(config).await?;
+    for address in gateway.addresses() {
+        // A script that reads the first line may have closed the pipe behind it.
+        let _ = writeln!(io::stdout(), "listening on http://{address}");
+    }
+    let _ = io::stdout().flush();
+    started(&gateway)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("stopping: closing sessions and leaving groups; a second signal stops at once");
+    tokio::select! {
+        () = gateway.shutdown() => Ok(()),
+        _ = interrupt.recv() => std::process::exit(AT_ONCE),
+        _ = terminate.recv() => std::process::exit(AT_ONCE),
+    }
+}
+
+/// Logs to standard error. `RUST_LOG` says what, `info` by default.
+pub fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+    }
+}
+
+/// Runs a command's future on a runtime of its own.
+///
+/// # Errors
+/// [`Failure::Running`] where there is no runtime, else the command's own.
+pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::doing("starting the runtime", &error))?
+        .block_on(command)
+}

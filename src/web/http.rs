@@ -1,0 +1,375 @@
+//! What each request gets: a page, a status, a stream as a body or a WebSocket, or a refusal.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
+    CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use tracing::{Instrument, debug, info};
+
+use crate::hub::hub::Subscription;
+use crate::hub::stream::Subscriber;
+use crate::model::frame;
+use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
+use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::web::body::Body;
+use crate::web::egress::{EndedBy, Ending};
+use crate::web::gate::{self, Caller};
+use crate::web::handshake::{Handshake, upgraded};
+use crate::web::opening::Opening;
+use crate::web::page;
+use crate::web::reader::{Reader, StreamBody};
+use crate::web::refusal::Refusal;
+use crate::web::server::{Connection, Conversation, Server};
+use crate::web::session::{self, Session};
+
+/// Bytes of the request's target: path and query.
+const TARGET: usize = 4 << 10;
+/// Bytes of all header fields together.
+const HEADERS: usize = 8 << 10;
+/// The subprotocol that raw streams answer to those who offer it beside a token.
+const RAW: &str = "wscast.raw";
+
+static INTERFACE: HeaderName = HeaderName::from_static("wscast-interface");
+
+/// Answers one request. A refusal is an answer too, so this never fails.
+///
+/// # Errors
+/// None.
+pub async fn handle(
+    server: Rc<Server>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    connection.request_arrived();
+    let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
+    let mut caller = None;
+    let answer = answer(&server, &connection, request, &mut caller).await;
+    let mut response = answer.unwrap_or_else(|refusal| {
+        server.count_refusal(refusal.status().as_u16());
+        debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
+        refusal.response()
+    });
+    if let Some(Caller { origin: Some(origin) }) = caller {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    if method == Method::HEAD {
+        *response.body_mut() = Body::full(Bytes::new());
+    }
+    Ok(response)
+}
+
+/// The answer, or why there is none. Whoever passed the gate is left in `passed`.
+async fn answer(
+    server: &Rc<Server>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+    passed: &mut Option<Caller>,
+) -> Result<Response<Body>, Refusal> {
+    check_size(&request)?;
+    let caller = server.gate().check(&request, connection.local)?;
+    *passed = Some(caller.clone());
+    let path = request.uri().path();
+    if let Some(file) = page::file(path) {
+        only_reading(&request)?;
+        return Ok(file);
+    }
+    match path {
+        "/healthz" => {
+            only_reading(&request)?;
+            Ok(text("ok\n"))
+        }
+        "/readyz" => {
+            only_reading(&request)?;
+            if server.facts().draining.is_cancelled() {
+                return Err(Refusal::overload("draining: the gateway is stopping"));
+            }
+            Ok(text("ready\n"))
+        }
+        "/api/v1/status" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            Ok(json(&server.gateway_status().await))
+        }
+        "/api/v1/interfaces" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            #[derive(Serialize)]
+            struct All {
+                interfaces: Vec<InterfaceStatus>,
+            }
+            let interfaces = server.hub().interfaces().iter().map(|interface| interface.status()).collect();
+            Ok(json(&All { interfaces }))
+        }
+        _ => stream(server, connection, request, &caller),
+    }
+}
+
+/// A stream's URL, as a WebSocket or as a body; anything else is not there.
+fn stream(
+    server: &Rc<Server>,
+    connection: &Rc<Connection>,
+    request: Request<Incoming>,
+    caller: &Caller,
+) -> Result<Response<Body>, Refusal> {
+    let handshake = Handshake::read(&request)?;
+    let opening = (|| {
+        let wanted = wanted(&request)?;
+        if let Some(options) = readable_by_pages(&request)? {
+            return Ok(Err(options));
+        }
+        if server.facts().draining.is_cancelled() {
+            return Err(Refusal::overload("draining: the gateway is stopping"));
+        }
+        let opening = Opening::check(wanted, server.config(), &server.hub().interfaces())?;
+        if request.method() == Method::HEAD {
+            return Ok(Err(stream_headers(&opening)));
+        }
+        let readings = opening.readings(server.hub())?;
+        Ok(Ok((opening, readings)))
+    })();
+    let Some(handshake) = handshake else {
+        let (opening, readings) = match opening? {
+            Ok(opened) => opened,
+            Err(answered) => return Ok(answered),
+        };
+        if !opening.options.receive {
+            return Err(Refusal::malformed("receive=0 without a WebSocket leaves nothing to do"));
+        }
+        let mut response = stream_headers(&opening);
+        let session = HttpSession::open(server, Rc::clone(connection), &opening, readings);
+        *response.body_mut() = Body::Stream(session);
+        return Ok(response);
+    };
+    let protocol = handshake.offered.iter().any(|offered| offered == RAW).then_some(RAW);
+    let mut response = handshake.response(protocol);
+    match opening {
+        Ok(Err(answered)) => return Ok(answered),
+        Ok(Ok((opening, readings))) => {
+            put_interface(&mut response, &opening);
+            let session = Session::open(server, connection.peer, opening, readings);
+            let connection = Rc::clone(connection);
+            let span = session.span();
+            let conversation = async move {
+                match upgraded(request).await {
+                    Some((socket, early)) => session.run(socket, early).await,
+                    None => session.never_began(),
+                }
+                drop(connection);
+            };
+            server.spawn(conversation.instrument(span));
+        }
+        // A page's script can't read a failed upgrade, so it is told after one.
+        Err(refusal) if caller.origin.is_some() && refusal.close_code().is_some() => {
+            let code = refusal.close_code().unwrap_or(4403);
+            server.count_refusal(code);
+            let reason = refusal.to_string();
+            let connection = Rc::clone(connection);
+            server.spawn(async move {
+                if let Some((socket, _)) = upgraded(request).await {
+                    let mut close = Vec::new();
+                    frame::put_close(&mut close, code, &reason);
+                    session::say_goodbye(&socket, &close).await;
+                }
+                drop(connection);
+            });
+        }
+        Err(refusal) => return Err(refusal),
+    }
+    Ok(response)
+}
+
+/// What a stream's URL asks for.
+fn wanted(request: &Request<Incoming>) -> Result<StreamRequest, Refusal> {
+    match request::parse(request.uri().path(), request.uri().query()) {
+        Ok(Route::Stream(wanted)) => Ok(wanted),
+        Ok(Route::NotAStream) => Err(Refusal::not_found("there is nothing at this path")),
+        Err(error) => Err(match error.kind {
+            RequestErrorKind::Malformed => Refusal::malformed(error.message),
+            RequestErrorKind::Unsupported => Refusal::not_found(error.message),
+        }),
+    }
+}
+
+/// Bounds what hyper lets through, in words.
+fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > TARGET {
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            format!("too_long: a URL of {target} bytes, at most {TARGET}"),
+        ));
+    }
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers > HEADERS {
+        let reason = format!("too_long: {headers} bytes of headers, at most {HEADERS}");
+        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
+    }
+    Ok(())
+}
+
+fn only_reading<B>(request: &Request<B>) -> Result<(), Refusal> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Refusal::method("GET, HEAD")),
+    }
+}
+
+/// For what other origins' pages may fetch: the answer to a preflight, or nothing when it is an ordinary read.
+fn readable_by_pages<B>(request: &Request<B>) -> Result<Option<Response<Body>>, Refusal> {
+    if gate::is_cross_site(request.headers()) {
+        return Err(Refusal::not_allowed("another site's page asks without saying which"));
+    }
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(None),
+        Method::OPTIONS => {
+            let mut response = Response::new(Body::full(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("authorization, content-type"),
+            );
+            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            Ok(Some(response))
+        }
+        _ => Err(Refusal::method("GET, HEAD, OPTIONS")),
+    }
+}
+
+fn text(text: &'static str) -> Response<Body> {
+    whole("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn json<T: Serialize>(value: &T) -> Response<Body> {
+    let text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| error.to_string().into_bytes());
+    whole("application/json", Bytes::from(text))
+}
+
+fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
+    let length = bytes.len();
+    let mut response = Response::new(Body::full(bytes));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn stream_headers(opening: &Opening) -> Response<Body> {
+    let mut response = Response::new(Body::full(Bytes::new()));
+    put_interface(&mut response, opening);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reports the interface that was chosen.
+fn put_interface(response: &mut Response<Body>, opening: &Opening) {
+    if let Ok(value) = HeaderValue::from_str(&opening.interface) {
+        response.headers_mut().insert(&INTERFACE, value);
+    }
+}
+
+/// A conversation over plain HTTP: the body's side of the books.
+struct HttpSession {
+    server: Rc<Server>,
+    number: u64,
+    opened: Instant,
+    peer: SocketAddr,
+    connection: Rc<Connection>,
+    reader: Rc<Reader>,
+}
+
+impl HttpSession {
+    fn open(
+        server: &Rc<Server>,
+        connection: Rc<Connection>,
+        opening: &Opening,
+        readings: Vec<session::Reading>,
+    ) -> StreamBody {
+        let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
+        let reader = Reader::new(readings, opening.options.overflow, server.hub().lag_bounds());
+        let subscriptions = streams
+            .into_iter()
+            .enumerate()
+            .map(|(slot, stream)| {
+                let subscriber: Rc<dyn Subscriber> = Rc::clone(&reader) as _;
+                Subscription::new(stream, subscriber, slot)
+            })
+            .collect();
+        let session = Rc::new(HttpSession {
+            server: Rc::clone(server),
+            number: server.next_session(),
+            opened: Instant::now(),
+            peer: connection.peer,
+            connection,
+            reader: Rc::clone(&reader),
+        });
+        info!(session = session.number, peer = %session.peer, group = %opening.group, interface = opening.interface, "http session opened");
+        let registered = server.register(Rc::clone(&session) as _);
+        let ended = move || {
+            session.reader.abandon();
+            let (reason, by) = match session.reader.ended() {
+                Some(reason) => (reason, EndedBy::Gateway),
+                None => (String::new(), EndedBy::Client),
+            };
+            let code = if reason.starts_with("slow_consumer") { 4508 } else { 1000 };
+            let code = if reason.starts_with("draining") { 1001 } else { code };
+            session.server.closed(session.status(), &Ending { code, reason, by });
+            drop(registered);
+        };
+        StreamBody::new(reader, subscriptions, Box::new(ended))
+    }
+}
+
+impl Conversation for HttpSession {
+    fn tick(&self, now: Instant) {
+        if let Some(stall) = self.server.config().limits.stall
+            && self.reader.stalled_for(now) >= stall
+        {
+            self.reader.end("slow_consumer: nothing taken");
+            // Its connection can't take the end of the body either.
+            self.connection.cut.notify_one();
+        }
+    }
+
+    fn drain(&self) {
+        self.reader.end("draining: the gateway is stopping");
+    }
+
+    fn status(&self) -> SessionStatus {
+        let (subscriptions, bytes) =
+            self.reader.look(|readings| readings.iter().map(session::subscription).collect());
+        SessionStatus {
+            number: self.number,
+            shard: self.server.shard(),
+            peer: self.peer.to_string(),
+            kind: "http",
+            seconds: self.opened.elapsed().as_secs_f64(),
+            blocked: self.reader.stalled_for(Instant::now()).as_millis() > 0,
+            bytes,
+            subscriptions,
+            sender: None,
+        }
+    }
+}

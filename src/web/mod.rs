@@ -1,0 +1,15 @@
+//! The people's side: the one port, who may come in, one conversation, the write path, and the page.
+
+pub mod admission;
+pub mod body;
+pub mod egress;
+pub mod gate;
+pub mod handshake;
+pub mod http;
+pub mod opening;
+pub mod page;
+pub mod reader;
+pub mod refusal;
+pub mod server;
+pub mod session;
+pub mod websocket;

@@ -1,0 +1,180 @@
+//! From what a URL asks for to the streams that serve it: policy, interface, join.
+
+use std::rc::Rc;
+
+use hyper::StatusCode;
+
+use crate::hub::cursor::Cursor;
+use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::sender::SenderKey;
+use crate::hub::stream::{Stream, StreamKey};
+use crate::lan::interface::Interfaces;
+use crate::lan::transmit::TransmitOptions;
+use crate::model::config::{Config, NamedStream};
+use crate::model::group::Group;
+use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::selector::InterfaceSelector;
+use crate::model::source::SourceFilter;
+use crate::web::egress::Reading;
+use crate::web::refusal::Refusal;
+
+/// A stream request that was checked against policy and limits and found its interfaces. Nothing is joined yet.
+#[derive(Debug)]
+pub struct Opening {
+    /// The group.
+    pub group: Group,
+    /// What was asked for besides.
+    pub options: StreamOptions,
+    /// One stream for each interface; none where only sending was asked for.
+    pub keys: Vec<StreamKey>,
+    /// The interfaces by name, for `Wscast-Interface`.
+    pub interface: String,
+    /// How to send; the error where this request can't.
+    pub sending: Result<SenderKey, String>,
+}
+
+impl Opening {
+    /// Checks `request` and finds its interfaces.
+    ///
+    /// # Errors
+    /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
+    pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
+        let StreamRequest { target, options } = request;
+        let (group, filter, named) = match target {
+            Target::Group { group, filter } => (group, filter, None),
+            Target::Named(name) => {
+                let stream = config
+                    .streams
+                    .get(&name)
+                    .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
+                (stream.group, narrowed(stream, &options)?, Some(stream))
+            }
+        };
+        filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
+        if let Some(ttl) = options.ttl
+            && ttl > config.max_ttl
+        {
+            let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
+            return Err(Refusal::not_allowed(reason));
+        }
+        let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
+        if options.receive {
+            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        } else if let Err(denied) = &may_send {
+            return Err(Refusal::not_allowed(denied.clone()));
+        }
+        let selectors = selectors(group, &options, named, config, interfaces)?;
+        let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
+        if selectors.len() > most as usize {
+            let reason =
+                format!("{} interfaces are more than the {most} streams a session may have", selectors.len());
+            return Err(Refusal::not_allowed(reason));
+        }
+        let interface = selectors
+            .iter()
+            .map(|selector| {
+                interfaces.find(selector).map_or_else(|| selector.to_string(), |found| found.name.clone())
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        let sending = match (&selectors[..], &options.interface, may_send) {
+            (_, _, Err(denied)) => Err(denied),
+            (_, Some(InterfaceSelector::All), _) => {
+                Err("interface=all receives only: name one to send".to_owned())
+            }
+            ([selector, ..], _, Ok(())) => {
+                let ttl = options.ttl.unwrap_or(1);
+                let loopback = options.loopback.unwrap_or(true);
+                let options = TransmitOptions { ttl, loopback };
+                Ok(SenderKey { group, interface: selector.clone(), options })
+            }
+            ([], _, _) => Err("there is no interface to send on".to_owned()),
+        };
+        if let (false, Err(reason)) = (options.receive, &sending) {
+            return Err(Refusal::not_allowed(reason.clone()));
+        }
+        let keys = if options.receive {
+            selectors
+                .into_iter()
+                .map(|interface| StreamKey { interface, group, filter: filter.clone() })
+                .collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Opening { group, options, keys, interface, sending })
+    }
+
+    /// Joins, or finds joined, each stream, with a place in its log.
+    ///
+    /// # Errors
+    /// 503 when the gateway has joined as many streams, or as fast, as it may.
+    pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
+        let reading = |key: &StreamKey| {
+            let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
+                SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+            })?;
+            let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
+            Ok(Reading { stream, cursor })
+        };
+        self.keys.iter().map(reading).collect()
+    }
+}
+
+/// The filter of a named stream with what the request excludes besides.
+fn narrowed(stream: &NamedStream, options: &StreamOptions) -> Result<SourceFilter, Refusal> {
+    if options.exclude.is_empty() {
+        return Ok(stream.filter.clone());
+    }
+    let excluded = match &stream.filter {
+        SourceFilter::Any => options.exclude.clone(),
+        SourceFilter::Exclude(already) => already.iter().chain(&options.exclude).copied().collect(),
+        SourceFilter::Include(_) => {
+            return Err(Refusal::malformed("this stream names its sources: exclude= does not go with them"));
+        }
+    };
+    SourceFilter::exclude(excluded).map_err(|error| Refusal::malformed(error.to_string()))
+}
+
+/// Where to join: what the URL says, else the named stream, else the configuration, else the routing table.
+fn selectors(
+    group: Group,
+    options: &StreamOptions,
+    named: Option<&NamedStream>,
+    config: &Config,
+    interfaces: &Interfaces,
+) -> Result<Vec<InterfaceSelector>, Refusal> {
+    let configured = named.and_then(|named| named.interface.as_ref()).or(config.interface.as_ref());
+    let selector = match (&options.interface, configured) {
+        (Some(asked), _) if interfaces.find(asked).is_some() => asked,
+        (Some(InterfaceSelector::All), _) | (None, Some(InterfaceSelector::All)) => {
+            let all: Vec<_> = interfaces
+                .for_all()
+                .map(|interface| InterfaceSelector::Name(interface.name.clone()))
+                .collect();
+            return if all.is_empty() { Err(Refusal::not_found("no interface is up")) } else { Ok(all) };
+        }
+        // What the configuration names may appear later; what only a URL names must be there.
+        (Some(asked), _) => {
+            let known =
+                config.interface.iter().chain(config.streams.values().filter_map(|s| s.interface.as_ref()));
+            if known.into_iter().any(|known| known == asked) {
+                asked
+            } else {
+                let reason = format!("no interface {asked}; there are: {}", interfaces.names());
+                return Err(Refusal::not_found(reason));
+            }
+        }
+        (None, Some(configured)) => configured,
+        (None, None) => {
+            let routed = interfaces.routed(&group).ok_or_else(|| {
+                let reason = format!(
+                    "the routing table has no interface for {group}: name one with ?interface=; there are: {}",
+                    interfaces.names()
+                );
+                Refusal::new(StatusCode::NOT_FOUND, format!("no_interface: {reason}"))
+            })?;
+            return Ok(vec![InterfaceSelector::Name(routed.name.clone())]);
+        }
+    };
+    Ok(vec![selector.clone()])
+}

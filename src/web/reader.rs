@@ -1,0 +1,195 @@
+//! One plain HTTP reader of streams: the payloads one after the other, copied for each client.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::hub::cursor::{Cause, Cursor, LagBounds};
+use crate::hub::hub::Subscription;
+use crate::hub::log::Log;
+use crate::hub::stream::Subscriber;
+use crate::model::request::Overflow;
+use crate::web::egress::Reading;
+
+/// Payload bytes handed to hyper at once.
+const BLOCK: usize = 64 << 10;
+
+/// A reader's places in its streams.
+pub struct Reader {
+    state: RefCell<State>,
+    overflow: Overflow,
+    lag: LagBounds,
+    /// When hyper last took something, or was told that there is nothing.
+    taken: Cell<Instant>,
+    bytes: Cell<u64>,
+}
+
+struct State {
+    readings: Vec<Reading>,
+    /// Set while hyper waits for more.
+    waker: Option<Waker>,
+    ended: Option<String>,
+    next: usize,
+}
+
+/// What hyper asks for more; dropped when the connection ends.
+pub struct StreamBody {
+    reader: Rc<Reader>,
+    /// Called when the body is dropped: the session is over.
+    on_drop: Option<Box<dyn FnOnce()>>,
+    _subscriptions: Vec<Subscription>,
+}
+
+impl Reader {
+    /// At these places.
+    #[must_use]
+    pub fn new(readings: Vec<Reading>, overflow: Overflow, lag: LagBounds) -> Rc<Self> {
+        let state = State { readings, waker: None, ended: None, next: 0 };
+        Rc::new(Reader {
+            state: RefCell::new(state),
+            overflow,
+            lag,
+            taken: Cell::new(Instant::now()),
+            bytes: Cell::new(0),
+        })
+    }
+
+    /// Ends the body in order: the client sees the last chunk.
+    pub fn end(&self, reason: &str) {
+        let mut state = self.state.borrow_mut();
+        state.ended.get_or_insert_with(|| reason.to_owned());
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why it was ended from this side.
+    #[must_use]
+    pub fn ended(&self) -> Option<String> {
+        self.state.borrow().ended.clone()
+    }
+
+    /// How long the connection has taken nothing although there is something.
+    #[must_use]
+    pub fn stalled_for(&self, now: Instant) -> Duration {
+        let state = self.state.borrow();
+        let pending = state.readings.iter().any(|reading| reading.cursor.pending(&reading.stream.log()) > 0);
+        if pending && state.waker.is_none() {
+            now.saturating_duration_since(self.taken.get())
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// The connection is over: what was not handed over is lost.
+    pub fn abandon(&self) {
+        for reading in &mut self.state.borrow_mut().readings {
+            reading.cursor.close(&reading.stream.log());
+        }
+    }
+
+    /// Looks at the readings, for the status, and says how many payload bytes were handed over.
+    pub fn look<T>(&self, look: impl FnOnce(&[Reading]) -> T) -> (T, u64) {
+        (look(&self.state.borrow().readings), self.bytes.get())
+    }
+
+    fn poll_data(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.state.borrow_mut();
+        if state.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        let count = state.readings.len();
+        for _ in 0..count {
+            let slot = state.next % count;
+            state.next = slot + 1;
+            if self.catch_up(&mut state.readings[slot]) {
+                state.ended = Some("slow_consumer".to_owned());
+                return Poll::Ready(None);
+            }
+            let block = take_block(&mut state.readings[slot]);
+            if !block.is_empty() {
+                self.taken.set(Instant::now());
+                self.bytes.set(self.bytes.get() + block.len() as u64);
+                return Poll::Ready(Some(block));
+            }
+        }
+        self.taken.set(Instant::now());
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Applies the slow client's policy; true when the body is to end.
+    fn catch_up(&self, reading: &mut Reading) -> bool {
+        let log = reading.stream.log();
+        let now = reading.stream.now();
+        let Some(cause) = reading.cursor.lag(&log, &self.lag, now) else { return false };
+        let (to, cause) = match self.overflow {
+            Overflow::Close => return true,
+            Overflow::Latest => (log.head_sequence().saturating_sub(1), Cause::Latest),
+            Overflow::Skip => (Cursor::near_head(&log, &self.lag, now), cause),
+        };
+        // Payloads are handed over whole, so a cursor never stands inside a frame and there is no rest.
+        reading.cursor.jump(&log, to, cause, &mut Vec::new());
+        false
+    }
+}
+
+impl Subscriber for Reader {
+    fn flush(&self, _: &Log, _: usize) {
+        if let Some(waker) = self.state.borrow_mut().waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn evicting(&self, log: &Log, slot: usize, keep: u64) {
+        let mut state = self.state.borrow_mut();
+        let Some(reading) = state.readings.get_mut(slot) else { return };
+        if reading.cursor.sequence() >= keep {
+            return;
+        }
+        let now = reading.stream.now();
+        let cause = reading.cursor.lag(log, &self.lag, now).unwrap_or(Cause::Bytes);
+        let to = keep.max(Cursor::near_head(log, &self.lag, now));
+        reading.cursor.jump(log, to, cause, &mut Vec::new());
+        if self.overflow == Overflow::Close {
+            state.ended.get_or_insert_with(|| "slow_consumer".to_owned());
+        }
+    }
+}
+
+impl StreamBody {
+    /// A body that ends its session through `on_drop`.
+    #[must_use]
+    pub fn new(reader: Rc<Reader>, subscriptions: Vec<Subscription>, on_drop: Box<dyn FnOnce()>) -> Self {
+        StreamBody { reader, on_drop: Some(on_drop), _subscriptions: subscriptions }
+    }
+
+    /// The next payloads; `None` when the body has ended.
+    pub fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.reader.poll_data(context)
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop();
+        }
+    }
+}
+
+/// Copies payloads, at most about [`BLOCK`] bytes but at least one, and moves over them.
+fn take_block(reading: &mut Reading) -> Bytes {
+    let log = reading.stream.log();
+    let mut block = Vec::new();
+    while block.len() < BLOCK && reading.cursor.sequence() < log.head_sequence() {
+        let sequence = reading.cursor.sequence();
+        log.copy_payload(sequence, &mut block);
+        let frame = log.start_of(sequence + 1) - log.start_of(sequence);
+        reading.cursor.advance(&log, frame);
+    }
+    Bytes::from(block)
+}

@@ -1,0 +1,413 @@
+//! One shard's front: its connections, its conversations, and what it tells of them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use slab::Slab;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use crate::hub::hub::Hub;
+use crate::model::config::Config;
+use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
+use crate::web::admission::Admitted;
+use crate::web::egress::{Ending, RestPool};
+use crate::web::gate::Gate;
+use crate::web::http;
+
+/// From the connection to the last byte of the request's head.
+const HEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of a request's head that hyper reads at most; our own, smaller bounds answer in words.
+const HEAD_ROOM: usize = 16 << 10;
+/// Header fields of a request.
+const FIELDS: usize = 64;
+/// Bytes that the kernel keeps for a client who reads slowly; more would hide seconds of stale data.
+const SEND_BUFFER: usize = 128 << 10;
+/// Bytes not sent yet above which the kernel says that it is full.
+const UNSENT: u32 = 64 << 10;
+/// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
+const AFTER_STALL: Duration = Duration::from_secs(10);
+/// Time between looks at all conversations and streams.
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// What the gateway as a whole knows, shared by its shards.
+#[derive(Debug)]
+pub struct Facts {
+    /// A random name of this run.
+    pub id: String,
+    /// When it started.
+    pub started: Instant,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Bound of memory in bytes, where there is one.
+    pub memory_bound: Option<u64>,
+    /// Numbers of sessions.
+    pub sessions: AtomicU64,
+    /// Set once: the way to every shard.
+    pub shards: OnceLock<Vec<mpsc::Sender<ShardCommand>>>,
+    /// Cancelled when the gateway begins to stop.
+    pub draining: CancellationToken,
+}
+
+/// What a shard is asked for.
+#[derive(Debug)]
+pub enum ShardCommand {
+    /// To serve a connection.
+    Serve(std::net::TcpStream, SocketAddr, Admitted),
+    /// To say what it knows.
+    Status(oneshot::Sender<Status>),
+    /// To end all conversations and leave all groups, and to answer then.
+    Stop(oneshot::Sender<()>),
+}
+
+/// One conversation, of whatever kind.
+pub trait Conversation {
+    /// Each quarter of a second: deadlines.
+    fn tick(&self, now: Instant);
+    /// The gateway is stopping: to come to an end.
+    fn drain(&self);
+    /// Its books.
+    fn status(&self) -> SessionStatus;
+}
+
+/// One TCP connection.
+pub struct Connection {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Our own address on it.
+    pub local: SocketAddr,
+    /// Notified to cut it off.
+    pub cut: Notify,
+    admitted: RefCell<Admitted>,
+}
+
+/// One shard's front.
+pub struct Server {
+    shard: usize,
+    hub: Rc<Hub>,
+    config: Arc<Config>,
+    facts: Arc<Facts>,
+    gate: Gate,
+    conversations: RefCell<Slab<Rc<dyn Conversation>>>,
+    closed: RefCell<VecDeque<ClosedSession>>,
+    refused: RefCell<BTreeMap<String, u64>>,
+    rest_pool: Rc<RestPool>,
+    scratch: Rc<RefCell<Vec<u8>>>,
+    tasks: TaskTracker,
+    stopping: Cell<bool>,
+}
+
+/// A conversation's entry in its server; removed when dropped.
+pub struct Registered {
+    server: Rc<Server>,
+    place: usize,
+}
+
+impl Server {
+    /// A front for `hub`.
+    #[must_use]
+    pub fn new(shard: usize, hub: Rc<Hub>, config: Arc<Config>, facts: Arc<Facts>) -> Rc<Self> {
+        let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
+        Rc::new(Server {
+            shard,
+            hub,
+            config,
+            facts,
+            gate,
+            conversations: RefCell::default(),
+            closed: RefCell::default(),
+            refused: RefCell::default(),
+            rest_pool: Rc::default(),
+            scratch: Rc::new(RefCell::new(vec![0; 65536])),
+            tasks: TaskTracker::new(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Does what it is asked, until it has been told to stop and all conversations have ended.
+    pub async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<ShardCommand>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stopped = None;
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.tick(),
+                () = self.tasks.wait(), if stopped.is_some() => break,
+                command = commands.recv() => match command {
+                    Some(ShardCommand::Serve(stream, peer, admitted)) => self.accept(stream, peer, admitted),
+                    Some(ShardCommand::Status(answer)) => {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(self.status());
+                    }
+                    Some(ShardCommand::Stop(answer)) => {
+                        self.stop();
+                        stopped = Some(answer);
+                    }
+                    None => break,
+                },
+            }
+        }
+        self.hub.end_all();
+        if let Some(answer) = stopped {
+            let _ = answer.send(());
+        }
+    }
+
+    /// Its hub.
+    #[must_use]
+    pub fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the gateway as a whole knows.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Who may ask.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    /// Room for half-written large frames.
+    #[must_use]
+    pub fn rest_pool(&self) -> Rc<RestPool> {
+        Rc::clone(&self.rest_pool)
+    }
+
+    /// A buffer for one datagram, for use between two waits.
+    #[must_use]
+    pub fn scratch(&self) -> Rc<RefCell<Vec<u8>>> {
+        Rc::clone(&self.scratch)
+    }
+
+    /// A number for a new session.
+    #[must_use]
+    pub fn next_session(&self) -> u64 {
+        self.facts.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Runs a conversation's task; stopping waits for it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
+    /// Enters a conversation among those that tick, drain and tell.
+    pub fn register(self: &Rc<Self>, conversation: Rc<dyn Conversation>) -> Registered {
+        if self.stopping.get() {
+            conversation.drain();
+        }
+        let place = self.conversations.borrow_mut().insert(conversation);
+        Registered { server: Rc::clone(self), place }
+    }
+
+    /// Closes a session's books: one line for operators, one entry in the status.
+    pub fn closed(&self, session: SessionStatus, ending: &Ending) {
+        let (mut written, mut lost, mut withheld) = (0, [0; 4], 0);
+        for books in &session.subscriptions {
+            written += books.written;
+            withheld += books.withheld.echo + books.withheld.latest;
+            let causes = [books.lost.bytes, books.lost.datagrams, books.lost.age, books.lost.closed];
+            for (sum, cause) in lost.iter_mut().zip(causes) {
+                *sum += cause;
+            }
+        }
+        let streams: Vec<String> = session
+            .subscriptions
+            .iter()
+            .map(|books| format!("{}%{}", books.group, books.interface))
+            .collect();
+        info!(
+            session = session.number,
+            peer = session.peer,
+            kind = session.kind,
+            streams = streams.join(" "),
+            seconds = session.seconds,
+            bytes = session.bytes,
+            written,
+            withheld,
+            lost_bytes = lost[0],
+            lost_datagrams = lost[1],
+            lost_age = lost[2],
+            lost_closed = lost[3],
+            sent = session.sender.as_ref().map_or(0, |sender| sender.sent),
+            code = ending.code,
+            by = ending.by.word(),
+            reason = ending.reason,
+            "session closed"
+        );
+        let mut closed = self.closed.borrow_mut();
+        closed.push_front(ClosedSession {
+            session,
+            code: ending.code,
+            reason: ending.reason.clone(),
+            closed_by: ending.by.word(),
+        });
+        closed.truncate(RECENTLY_CLOSED);
+    }
+
+    /// Counts a refusal under its HTTP status or close code.
+    pub fn count_refusal(&self, code: u16) {
+        *self.refused.borrow_mut().entry(code.to_string()).or_default() += 1;
+    }
+
+    /// Asks every shard, and adds it up.
+    pub async fn gateway_status(&self) -> Status {
+        let mut whole = Status {
+            gateway: GatewayStatus {
+                version: env!("CARGO_PKG_VERSION"),
+                id: self.facts.id.clone(),
+                uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
+                listen: self.facts.listen.iter().map(ToString::to_string).collect(),
+                threads: self.config.threads.get(),
+                memory_bound_bytes: self.facts.memory_bound,
+                draining: self.facts.draining.is_cancelled(),
+                named_streams: self
+                    .config
+                    .streams
+                    .keys()
+                    .map(|name| (name.clone(), format!("/streams/{name}")))
+                    .collect(),
+            },
+            ..Status::default()
+        };
+        for shard in self.facts.shards.get().into_iter().flatten() {
+            let (ask, answer) = oneshot::channel();
+            if shard.send(ShardCommand::Status(ask)).await.is_ok()
+                && let Ok(status) = answer.await
+            {
+                whole.absorb(status);
+            }
+        }
+        whole.settle();
+        whole
+    }
+
+    fn status(&self) -> Status {
+        let (streams, ended_streams) = self.hub.status();
+        Status {
+            streams,
+            ended_streams,
+            sessions: self
+                .conversations
+                .borrow()
+                .iter()
+                .map(|(_, conversation)| conversation.status())
+                .collect(),
+            closed: self.closed.borrow().iter().cloned().collect(),
+            refused: self.refused.borrow().clone(),
+            ..Status::default()
+        }
+    }
+
+    fn tick(&self) {
+        self.hub.tick();
+        let now = Instant::now();
+        for (_, conversation) in self.conversations.borrow().iter() {
+            conversation.tick(now);
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+        self.tasks.close();
+        for (_, conversation) in self.conversations.borrow().iter() {
+            conversation.drain();
+        }
+    }
+
+    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
+        let opened = prepare(&stream, self.config.limits.stall)
+            .and_then(|()| stream.local_addr())
+            .and_then(|local| Ok((local, TcpStream::from_std(stream)?)));
+        match opened {
+            Ok((local, stream)) => {
+                let admitted = RefCell::new(admitted);
+                let connection = Rc::new(Connection { peer, local, cut: Notify::new(), admitted });
+                self.tasks.spawn_local(Rc::clone(self).serve(stream, connection));
+            }
+            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
+        }
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, connection: Rc<Connection>) {
+        let service = {
+            let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
+            service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))
+        };
+        let conversation = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_DEADLINE)
+            .max_buf_size(HEAD_ROOM)
+            .max_headers(FIELDS)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut conversation = std::pin::pin!(conversation);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                result = conversation.as_mut() => {
+                    if let Err(error) = result {
+                        debug!(peer = %connection.peer, %error, "connection ended");
+                    }
+                    return;
+                }
+                () = connection.cut.notified() => return,
+                () = self.facts.draining.cancelled(), if !draining => {
+                    draining = true;
+                    conversation.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// A request's head has been read whole.
+    pub fn request_arrived(&self) {
+        self.admitted.borrow_mut().handshake_done();
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.server.conversations.borrow_mut().try_remove(self.place);
+    }
+}
+
+/// Bounds what the kernel keeps for a client, so that no policy of ours is hidden by it.
+fn prepare(stream: &std::net::TcpStream, stall: Option<Duration>) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_user_timeout(stall.map(|stall| stall + AFTER_STALL))
+}

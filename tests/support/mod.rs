@@ -1,0 +1,4 @@
+//! What several integration tests share. Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
+
+pub mod lab;
