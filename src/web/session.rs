@@ -223,7 +223,7 @@ impl Session {
         match sender.send(payload, now) {
             Ok(()) => {}
             Err(NotSent::Kernel(error)) => {
-                debug!(%error, bytes = payload.len(), "the kernel refused a datagram")
+                debug!(%error, bytes = payload.len(), "the kernel refused a datagram");
             }
             Err(NotSent::Rate) => {
                 let since = match self.over_rate.get() {

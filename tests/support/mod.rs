@@ -1,4 +1,6 @@
 //! What several integration tests share. Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
+pub mod client;
+pub mod gateway;
 pub mod lab;

@@ -1,0 +1,1 @@
+//! Handshakes, Host, Origin, and every refusal.

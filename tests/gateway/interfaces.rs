@@ -1,0 +1,1 @@
+//! Subscriptions survive what happens to interfaces.

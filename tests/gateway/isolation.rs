@@ -1,0 +1,1 @@
+//! No stream hears what belongs to another.

@@ -1,0 +1,1 @@
+//! What the kernel drops is counted.

@@ -1,0 +1,1 @@
+//! Each limit, reached and not reached.

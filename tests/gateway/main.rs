@@ -1,0 +1,19 @@
+//! The built gateway in a lab, talked to over real sockets.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod front;
+mod interfaces;
+mod isolation;
+mod kernel_drops;
+mod life;
+mod limits;
+mod peers;
+mod protocol;
+mod replay;
+mod sending;
+mod slow;
+mod source_specific;
+mod streams;
+mod video;

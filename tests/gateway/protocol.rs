@@ -1,0 +1,1 @@
+//! Broken WebSocket frames and the close codes they get.

@@ -1,0 +1,1 @@
+//! Late joiners and the overflow policies.

@@ -1,0 +1,1 @@
+//! Client frames become multicast sends.

@@ -1,0 +1,1 @@
+//! Slow, stalled and vanished clients beside healthy ones.

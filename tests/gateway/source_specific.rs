@@ -1,0 +1,1 @@
+//! Source-specific memberships on the wire and in the switch.
