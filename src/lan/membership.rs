@@ -77,8 +77,8 @@ impl Membership {
         let _ = socket.set_recv_buffer_size(receive_buffer);
         let granted = socket.recv_buffer_size().unwrap_or(0);
         match socket::bind_to_index(&socket, interface.index) {
-            // Before Linux 5.7 this needs a capability; then the packet info decides in `accepts`.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            // Before Linux 5.7 this needs a capability, before 5.1 there is none; the packet info decides in `accepts`.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOPROTOOPT)) => {}
             other => other.map_err(|error| failed(Step::Device, error))?,
         }
         // Joined and blocked first, bound last: between a join and a block an excluded source would be heard.
