@@ -22,7 +22,7 @@ use crate::lan::interface::Interfaces;
 use crate::model::config::Config;
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
-use crate::sys::batch::{BATCH, ReceiveBatch};
+use crate::sys::batch::BATCH;
 use crate::sys::random;
 use crate::web::admission::Admission;
 use crate::web::egress::REST_POOL;
@@ -173,6 +173,7 @@ impl Shard {
         let settings = HubSettings {
             shard: number,
             receive_buffer: config.receive_buffer,
+            hold: config.hold,
             linger: config.linger,
             limits: config.limits.clone(),
         };
@@ -286,7 +287,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn memory_bound(config: &Config) -> Option<u64> {
     let (streams, clients) = (config.limits.streams?, config.limits.connections?);
     let logs = u64::from(streams) * log_bounds(&config.limits).memory();
-    let shard = size_of::<ReceiveBatch>() + BATCH * 65536 + REST_POOL;
+    let shard = BATCH * 65536 + REST_POOL;
     let shards = config.threads.get() as u64;
     Some(shards * (logs + shard as u64) + u64::from(clients) * CLIENT + BASE)
 }

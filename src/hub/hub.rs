@@ -35,6 +35,8 @@ pub struct HubSettings {
     pub shard: usize,
     /// Receive buffer to ask for on each stream's socket, in bytes.
     pub receive_buffer: usize,
+    /// Time from one flush of a stream to the next at least.
+    pub hold: Duration,
     /// How long a stream stays joined after its last subscriber left.
     pub linger: Duration,
     /// Bounds of logs, lag, replay and sends.
@@ -159,6 +161,7 @@ impl Hub {
         let settings = StreamSettings {
             log: log_bounds(&self.settings.limits),
             receive_buffer: self.settings.receive_buffer,
+            hold: self.settings.hold,
             epoch: self.epoch,
             echoes: Rc::clone(&self.echoes),
             batch: Rc::clone(&self.batch),

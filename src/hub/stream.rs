@@ -47,6 +47,8 @@ pub struct StreamSettings {
     pub log: LogBounds,
     /// Receive buffer to ask the kernel for, in bytes.
     pub receive_buffer: usize,
+    /// Time from one flush to the next at least; zero for none.
+    pub hold: Duration,
     /// Start of the shard's clock.
     pub epoch: Instant,
     /// The senders of this shard.
@@ -104,7 +106,8 @@ struct Seen {
     last: usize,
     ttl: Option<u8>,
     arrival: u64,
-    at: Option<Instant>,
+    /// On the clock of the log.
+    at: Option<Duration>,
 }
 
 /// Batches taken in one turn at most, before the subscribers get theirs.
@@ -273,7 +276,7 @@ impl Stream {
         };
         let state = if attachment.outage.is_some() {
             "waiting-for-interface"
-        } else if seen.at.is_some_and(|at| at.elapsed() < RECEIVING) {
+        } else if seen.at.is_some_and(|at| self.now().saturating_sub(at) < RECEIVING) {
             "receiving"
         } else {
             "silent"
@@ -453,7 +456,7 @@ impl Stream {
             }
             let sender = self.settings.echoes.sender_of(received.source);
             self.log.borrow_mut().append(received.payload, now, sender);
-            self.see(&received);
+            self.see(&received, now);
             appended += length;
             if appended >= quarter {
                 // Subscribers who keep up must not be overrun by a burst of large datagrams.
@@ -489,11 +492,11 @@ impl Stream {
         }
     }
 
-    fn see(&self, received: &Received<'_>) {
+    fn see(&self, received: &Received<'_>, now: Duration) {
         let mut seen = self.seen.borrow_mut();
         seen.ttl = received.ttl;
         seen.arrival = received.arrival;
-        seen.at = Some(Instant::now());
+        seen.at = Some(now);
         let (address, last) = (received.source.ip(), seen.last);
         if let Some((known, count)) = seen.sources.get_mut(last)
             && *known == address
@@ -527,8 +530,14 @@ async fn receive(stream: Weak<Stream>, membership: Rc<Membership>) {
     while membership.readable().await.is_ok() {
         let Some(stream) = stream.upgrade() else { return };
         stream.drain(&membership);
+        let hold = stream.settings.hold;
         drop(stream);
-        // Under a steady load there is always more; the sessions must get their turn.
-        tokio::task::yield_now().await;
+        if hold.is_zero() {
+            // Under a steady load there is always more; the sessions must get their turn.
+            tokio::task::yield_now().await;
+        } else {
+            // What comes meanwhile waits in the socket, and leaves in one write.
+            tokio::time::sleep(hold).await;
+        }
     }
 }
