@@ -132,7 +132,13 @@ impl<'a> TestGateway<'a> {
 
     /// Sends `request` as it is and reads the answer to its end.
     pub fn ask(&self, request: &str) -> Answer {
-        let mut stream = self.connect();
+        self.ask_from("cli", self.address, request)
+    }
+
+    /// The same from another host, at another of its addresses.
+    pub fn ask_from(&self, host: &str, address: SocketAddr, request: &str) -> Answer {
+        let mut stream = self.lab.on(host, || TcpStream::connect(address).expect("connect to the gateway"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a deadline");
         stream.write_all(request.as_bytes()).expect("write the request");
         let mut bytes = Vec::new();
         // A reset behind the answer is none of the answer's business.
