@@ -153,6 +153,12 @@ impl Raw {
         panic!("data went on and no close frame came");
     }
 
+    /// Closes from this side, and waits for the answer.
+    pub fn ends(mut self, code: u16) {
+        self.send(&close(code, b""));
+        assert_eq!(self.closed().0, code);
+    }
+
     /// The connection.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
