@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
@@ -228,20 +228,29 @@ fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn only_reading<B>(request: &Request<B>) -> Result<(), Refusal> {
+fn only_reading(request: &Request<Incoming>) -> Result<(), Refusal> {
     match *request.method() {
-        Method::GET | Method::HEAD => Ok(()),
+        Method::GET | Method::HEAD => no_body(request),
         _ => Err(Refusal::method("GET, HEAD")),
     }
 }
 
+/// Nothing here reads one, so who sends one means something else.
+fn no_body(request: &Request<Incoming>) -> Result<(), Refusal> {
+    if request.body().is_end_stream() {
+        Ok(())
+    } else {
+        Err(Refusal::malformed(format!("{} takes no body", request.method())))
+    }
+}
+
 /// For what other origins' pages may fetch: the answer to a preflight, or nothing when it is an ordinary read.
-fn readable_by_pages<B>(request: &Request<B>) -> Result<Option<Response<Body>>, Refusal> {
+fn readable_by_pages(request: &Request<Incoming>) -> Result<Option<Response<Body>>, Refusal> {
     if gate::is_cross_site(request.headers()) {
         return Err(Refusal::not_allowed("another site's page asks without saying which"));
     }
     match *request.method() {
-        Method::GET | Method::HEAD => Ok(None),
+        Method::GET | Method::HEAD => no_body(request).map(|()| None),
         Method::OPTIONS => {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;

@@ -66,8 +66,10 @@ impl Opening {
         let selectors = selectors(group, &options, named, config, interfaces)?;
         let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
-            let reason =
-                format!("{} interfaces are more than the {most} streams a session may have", selectors.len());
+            let reason = format!(
+                "{} interfaces are more than the {most} streams a session may have (--limit streams-per-session)",
+                selectors.len()
+            );
             return Err(Refusal::not_allowed(reason));
         }
         let interface = selectors

@@ -123,19 +123,18 @@ impl Session {
             read_buffer: READ_BUFFER,
         };
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
-        let early_bytes = !early.is_empty();
+        // What was read with the request wakes nobody.
+        let mut unread = !early.is_empty();
         self.websocket.replace(Some(WebSocket::server(&limits, early, Instant::now())));
         self.socket.replace(Some(Rc::clone(&socket)));
         let registered = self.server.register(Rc::clone(&self) as _);
         self.egress.attach(Rc::clone(&socket));
-        if early_bytes {
-            self.read(&socket);
-        }
         while !self.egress.is_dead() && self.egress.ending().is_none() {
             tokio::select! {
-                ready = socket.readable(), if !self.egress.is_choked() => match ready {
+                ready = readable(&socket, unread), if !self.egress.is_choked() => match ready {
                     Ok(()) => {
-                        if self.read(&socket) {
+                        unread = self.read(&socket);
+                        if unread {
                             tokio::task::yield_now().await;
                         }
                     }
@@ -411,6 +410,11 @@ pub async fn say_goodbye(socket: &TcpStream, close: &[u8]) {
         discard(socket).await;
     };
     let _ = tokio::time::timeout(CLOSING, goodbye).await;
+}
+
+/// Waits for something to read, unless the last turn has left something unread.
+async fn readable(socket: &TcpStream, unread: bool) -> io::Result<()> {
+    if unread { Ok(()) } else { socket.readable().await }
 }
 
 /// Reads and throws away until the peer closes, or [`CLOSING_BYTES`] have come.

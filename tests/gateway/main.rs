@@ -16,4 +16,5 @@ mod sending;
 mod slow;
 mod source_specific;
 mod streams;
+mod urls;
 mod video;
