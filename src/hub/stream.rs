@@ -143,7 +143,8 @@ impl Stream {
             }),
             books: Books::default(),
             seen: RefCell::default(),
-            idle_since: Cell::new(None),
+            // From the start: whoever asked for it may be refused for another reason and never subscribe.
+            idle_since: Cell::new(Some(Instant::now())),
             key,
             settings,
             span,
