@@ -14,7 +14,7 @@ use crate::hub::echo::Echoes;
 use crate::hub::log::{Log, LogBounds};
 use crate::hub::quota::Place;
 use crate::lan::interface::{Interface, Interfaces};
-use crate::lan::membership::{KernelMemberships, Membership};
+use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
 use crate::model::group::Group;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
@@ -118,15 +118,17 @@ const SOURCES: usize = 16;
 const RECEIVING: Duration = Duration::from_secs(2);
 
 impl Stream {
-    /// Starts the stream and joins where it can; where it can't, it waits for the interface.
-    #[must_use]
+    /// Starts the stream and joins, or waits for the interface.
+    ///
+    /// # Errors
+    /// [`JoinError`] where no change of the interface would help.
     pub fn start(
         number: u32,
         key: StreamKey,
         settings: StreamSettings,
         place: Place,
         interfaces: &Interfaces,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, JoinError> {
         let span = tracing::info_span!("stream", number, group = %key.group, interface = %key.interface);
         let stream = Rc::new(Stream {
             number,
@@ -150,8 +152,15 @@ impl Stream {
             span,
             _place: place,
         });
-        stream.reconcile(interfaces, &KernelMemberships::default(), &[]);
-        stream
+        match interfaces.find(&stream.key.interface) {
+            Some(interface) => match stream.join(interface) {
+                Err(error) if error.remedy != Remedy::Interface => return Err(error),
+                Err(error) => stream.outage(error.to_string()),
+                Ok(()) => {}
+            },
+            None => stream.outage_without(interfaces),
+        }
+        Ok(stream)
     }
 
     /// Its number.
@@ -224,15 +233,12 @@ impl Stream {
             (index, attachment.interface.as_ref().is_some_and(Interface::is_able))
         };
         match (index, wanted) {
-            (None, None) => {
-                let existing = interfaces.names();
-                self.outage(format!("no interface {}; there are: {existing}", self.key.interface));
-            }
+            (None, None) => self.outage_without(interfaces),
             (Some(_), None) => {
                 self.detach();
                 self.outage(format!("interface {} has gone", self.key.interface));
             }
-            (None, Some(interface)) => self.join(interface),
+            (None, Some(interface)) => self.try_join(interface),
             (Some(index), Some(interface)) => {
                 let same = index == interface.index
                     && !deleted.contains(&index)
@@ -244,7 +250,7 @@ impl Stream {
                     if !same {
                         self.outage("the membership was lost with its interface".to_owned());
                     }
-                    self.join(interface);
+                    self.try_join(interface);
                 } else {
                     self.attached_to(interface);
                 }
@@ -327,17 +333,18 @@ impl Stream {
         }
     }
 
-    fn join(self: &Rc<Self>, interface: &Interface) {
+    /// Joins, or waits with the reason.
+    fn try_join(self: &Rc<Self>, interface: &Interface) {
+        if let Err(error) = self.join(interface) {
+            self.outage(error.to_string());
+        }
+    }
+
+    fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
         let _entered = self.span.enter();
         let joined =
             Membership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer);
-        let membership = match joined {
-            Ok(membership) => Rc::new(membership),
-            Err(error) => {
-                self.outage(error.to_string());
-                return;
-            }
-        };
+        let membership = Rc::new(joined?);
         let granted = membership.receive_buffer();
         // The kernel accounts twice what is asked for (socket(7)).
         if granted < self.settings.receive_buffer.saturating_mul(2)
@@ -361,6 +368,7 @@ impl Stream {
             attachment.granted = granted;
         }
         self.attached_to(interface);
+        Ok(())
     }
 
     /// Takes note of the interface's state while joined on it.
@@ -379,6 +387,10 @@ impl Stream {
             self.outage(format!("interface {} {what}", interface.name));
         }
         self.attachment.borrow_mut().interface = Some(interface.clone());
+    }
+
+    fn outage_without(&self, interfaces: &Interfaces) {
+        self.outage(format!("no interface {}; there are: {}", self.key.interface, interfaces.names()));
     }
 
     fn outage(&self, why: String) {
@@ -518,8 +530,13 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some((_, task)) = self.attachment.get_mut().joined.take() {
+        let attachment = self.attachment.get_mut();
+        if let Some((_, task)) = attachment.joined.take() {
             task.abort();
+        }
+        if attachment.interface.is_none() {
+            // It was never joined.
+            return;
         }
         let _entered = self.span.enter();
         info!(received = self.books.received.get(), lost_kernel = self.books.kernel_drops.get(), "left");
