@@ -272,8 +272,12 @@ impl Hub {
         self.look();
         let interfaces = self.interfaces.borrow();
         let kernel = KernelMemberships::now();
-        for stream in self.streams.borrow().values() {
-            stream.reconcile(&interfaces, &kernel, deleted);
+        let streams = self.streams.borrow();
+        for stream in streams.values() {
+            stream.leave_if_stale(&interfaces, &kernel, deleted);
+        }
+        for stream in streams.values() {
+            stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {

@@ -224,37 +224,44 @@ impl Stream {
         self.attachment.borrow().joined.is_none()
     }
 
-    /// Compares what is wanted with what is there, and joins, leaves or joins again.
-    pub fn reconcile(self: &Rc<Self>, interfaces: &Interfaces, kernel: &KernelMemberships, deleted: &[u32]) {
-        let wanted = interfaces.find(&self.key.interface);
+    /// Compares what is wanted with what is there, and leaves where that is not the same.
+    ///
+    /// All streams leave before the first joins again ([`Stream::rejoin`]). The kernel counts a host's members of a group
+    /// on an interface: it reports the first join and the last leave only, and a socket that leaves a deleted interface
+    /// is counted off the new one which has its index.
+    pub fn leave_if_stale(
+        self: &Rc<Self>,
+        interfaces: &Interfaces,
+        kernel: &KernelMemberships,
+        deleted: &[u32],
+    ) {
         let (index, was_able) = {
             let attachment = self.attachment.borrow();
-            let index = attachment.joined.as_ref().map(|(membership, _)| membership.index());
-            (index, attachment.interface.as_ref().is_some_and(Interface::is_able))
+            let Some((membership, _)) = &attachment.joined else { return };
+            (membership.index(), attachment.interface.as_ref().is_some_and(Interface::is_able))
         };
-        match (index, wanted) {
-            (None, None) => self.outage_without(interfaces),
-            (Some(_), None) => {
-                self.detach();
-                self.outage(format!("interface {} has gone", self.key.interface));
-            }
-            (None, Some(interface)) => self.try_join(interface),
-            (Some(index), Some(interface)) => {
-                let same = index == interface.index
-                    && !deleted.contains(&index)
-                    && kernel.hold(self.key.group, index);
-                // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
-                let carrier_back = interface.is_able() && !was_able;
-                if !same || carrier_back {
-                    self.detach();
-                    if !same {
-                        self.outage("the membership was lost with its interface".to_owned());
-                    }
-                    self.try_join(interface);
-                } else {
-                    self.attached_to(interface);
-                }
-            }
+        let Some(interface) = interfaces.find(&self.key.interface) else {
+            self.detach();
+            return;
+        };
+        let same =
+            index == interface.index && !deleted.contains(&index) && kernel.hold(self.key.group, index);
+        // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
+        let carrier_back = interface.is_able() && !was_able;
+        if !same || carrier_back {
+            self.detach();
+        }
+        if !same {
+            self.outage("the membership was lost with its interface".to_owned());
+        }
+    }
+
+    /// Joins where it is not joined and can be; takes note of the interface's state where it is.
+    pub fn rejoin(self: &Rc<Self>, interfaces: &Interfaces) {
+        match interfaces.find(&self.key.interface) {
+            None => self.outage_without(interfaces),
+            Some(interface) if self.is_detached() => self.try_join(interface),
+            Some(interface) => self.attached_to(interface),
         }
     }
 
@@ -410,10 +417,11 @@ impl Stream {
     fn detach(self: &Rc<Self>) {
         let Some((membership, task)) = self.attachment.borrow_mut().joined.take() else { return };
         task.abort();
+        // At once: the task gives up its share of the socket only when it is polled for the last time.
+        membership.leave();
         let batch = Rc::clone(&self.settings.batch);
         let mut batch = batch.borrow_mut();
-        for _ in 0..ROUNDS * 4 {
-            let Ok(count) = membership.receive_rest(&mut batch) else { break };
+        while let Ok(count) = membership.receive_rest(&mut batch) {
             self.publish(&membership, &batch, count);
         }
         self.flush();

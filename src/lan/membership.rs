@@ -134,6 +134,12 @@ impl Membership {
         self.socket.try_io(Interest::READABLE, || batch.receive(&self.socket))
     }
 
+    /// Leaves now, while the socket may still be in use: nothing more gets into it, what it holds can still be taken.
+    pub fn leave(&self) {
+        // Where the kernel has forgotten the membership, that is what is wanted.
+        let _ = socket::group(&self.socket, self.index, self.group.address(), GroupCall::Leave);
+    }
+
     /// Takes what is there without regard to the runtime's readiness: for the last look before the socket goes.
     ///
     /// # Errors
