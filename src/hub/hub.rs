@@ -18,7 +18,7 @@ use crate::hub::quota::{OverQuota, Quota};
 use crate::hub::sender::{SendRates, Sender, SenderKey};
 use crate::hub::stream::{Stream, StreamKey, StreamSettings, Subscriber};
 use crate::lan::interface::Interfaces;
-use crate::lan::membership::KernelMemberships;
+use crate::lan::membership::{JoinError, KernelMemberships};
 use crate::lan::transmit::TransmitError;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
@@ -75,6 +75,9 @@ pub enum SubscribeError {
     /// Too many joins in the last second.
     #[error("too many joins a second (--limit join-rate)")]
     JoinRate,
+    /// The kernel refused, and no change of the interface would help.
+    #[error(transparent)]
+    Join(#[from] JoinError),
 }
 
 /// Why there is no sender.
@@ -148,7 +151,7 @@ impl Hub {
     /// Finds the stream, or starts it. Its subscribers are added by [`Subscription::new`].
     ///
     /// # Errors
-    /// [`SubscribeError`] when a new stream would be more than may be joined.
+    /// [`SubscribeError`] when a new stream would be more than may be joined, or can't be joined.
     pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
         if let Some(stream) = self.streams.borrow().get(key) {
             return Ok(Rc::clone(stream));
@@ -168,7 +171,7 @@ impl Hub {
             shard: self.settings.shard,
         };
         let interfaces = self.interfaces.borrow();
-        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces);
+        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces)?;
         self.streams.borrow_mut().insert(key.clone(), Rc::clone(&stream));
         Ok(stream)
     }
@@ -269,8 +272,12 @@ impl Hub {
         self.look();
         let interfaces = self.interfaces.borrow();
         let kernel = KernelMemberships::now();
-        for stream in self.streams.borrow().values() {
-            stream.reconcile(&interfaces, &kernel, deleted);
+        let streams = self.streams.borrow();
+        for stream in streams.values() {
+            stream.leave_if_stale(&interfaces, &kernel, deleted);
+        }
+        for stream in streams.values() {
+            stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {

@@ -14,7 +14,7 @@ use crate::hub::echo::Echoes;
 use crate::hub::log::{Log, LogBounds};
 use crate::hub::quota::Place;
 use crate::lan::interface::{Interface, Interfaces};
-use crate::lan::membership::{KernelMemberships, Membership};
+use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
 use crate::model::group::Group;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
@@ -118,15 +118,17 @@ const SOURCES: usize = 16;
 const RECEIVING: Duration = Duration::from_secs(2);
 
 impl Stream {
-    /// Starts the stream and joins where it can; where it can't, it waits for the interface.
-    #[must_use]
+    /// Starts the stream and joins, or waits for the interface.
+    ///
+    /// # Errors
+    /// [`JoinError`] where no change of the interface would help.
     pub fn start(
         number: u32,
         key: StreamKey,
         settings: StreamSettings,
         place: Place,
         interfaces: &Interfaces,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, JoinError> {
         let span = tracing::info_span!("stream", number, group = %key.group, interface = %key.interface);
         let stream = Rc::new(Stream {
             number,
@@ -143,14 +145,22 @@ impl Stream {
             }),
             books: Books::default(),
             seen: RefCell::default(),
-            idle_since: Cell::new(None),
+            // From the start: whoever asked for it may be refused for another reason and never subscribe.
+            idle_since: Cell::new(Some(Instant::now())),
             key,
             settings,
             span,
             _place: place,
         });
-        stream.reconcile(interfaces, &KernelMemberships::default(), &[]);
-        stream
+        match interfaces.find(&stream.key.interface) {
+            Some(interface) => match stream.join(interface) {
+                Err(error) if error.remedy != Remedy::Interface => return Err(error),
+                Err(error) => stream.outage(error.to_string()),
+                Ok(()) => {}
+            },
+            None => stream.outage_without(interfaces),
+        }
+        Ok(stream)
     }
 
     /// Its number.
@@ -214,40 +224,44 @@ impl Stream {
         self.attachment.borrow().joined.is_none()
     }
 
-    /// Compares what is wanted with what is there, and joins, leaves or joins again.
-    pub fn reconcile(self: &Rc<Self>, interfaces: &Interfaces, kernel: &KernelMemberships, deleted: &[u32]) {
-        let wanted = interfaces.find(&self.key.interface);
+    /// Compares what is wanted with what is there, and leaves where that is not the same.
+    ///
+    /// All streams leave before the first joins again ([`Stream::rejoin`]). The kernel counts a host's members of a group
+    /// on an interface: it reports the first join and the last leave only, and a socket that leaves a deleted interface
+    /// is counted off the new one which has its index.
+    pub fn leave_if_stale(
+        self: &Rc<Self>,
+        interfaces: &Interfaces,
+        kernel: &KernelMemberships,
+        deleted: &[u32],
+    ) {
         let (index, was_able) = {
             let attachment = self.attachment.borrow();
-            let index = attachment.joined.as_ref().map(|(membership, _)| membership.index());
-            (index, attachment.interface.as_ref().is_some_and(Interface::is_able))
+            let Some((membership, _)) = &attachment.joined else { return };
+            (membership.index(), attachment.interface.as_ref().is_some_and(Interface::is_able))
         };
-        match (index, wanted) {
-            (None, None) => {
-                let existing = interfaces.names();
-                self.outage(format!("no interface {}; there are: {existing}", self.key.interface));
-            }
-            (Some(_), None) => {
-                self.detach();
-                self.outage(format!("interface {} has gone", self.key.interface));
-            }
-            (None, Some(interface)) => self.join(interface),
-            (Some(index), Some(interface)) => {
-                let same = index == interface.index
-                    && !deleted.contains(&index)
-                    && kernel.hold(self.key.group, index);
-                // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
-                let carrier_back = interface.is_able() && !was_able;
-                if !same || carrier_back {
-                    self.detach();
-                    if !same {
-                        self.outage("the membership was lost with its interface".to_owned());
-                    }
-                    self.join(interface);
-                } else {
-                    self.attached_to(interface);
-                }
-            }
+        let Some(interface) = interfaces.find(&self.key.interface) else {
+            self.detach();
+            return;
+        };
+        let same =
+            index == interface.index && !deleted.contains(&index) && kernel.hold(self.key.group, index);
+        // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
+        let carrier_back = interface.is_able() && !was_able;
+        if !same || carrier_back {
+            self.detach();
+        }
+        if !same {
+            self.outage("the membership was lost with its interface".to_owned());
+        }
+    }
+
+    /// Joins where it is not joined and can be; takes note of the interface's state where it is.
+    pub fn rejoin(self: &Rc<Self>, interfaces: &Interfaces) {
+        match interfaces.find(&self.key.interface) {
+            None => self.outage_without(interfaces),
+            Some(interface) if self.is_detached() => self.try_join(interface),
+            Some(interface) => self.attached_to(interface),
         }
     }
 
@@ -326,17 +340,18 @@ impl Stream {
         }
     }
 
-    fn join(self: &Rc<Self>, interface: &Interface) {
+    /// Joins, or waits with the reason.
+    fn try_join(self: &Rc<Self>, interface: &Interface) {
+        if let Err(error) = self.join(interface) {
+            self.outage(error.to_string());
+        }
+    }
+
+    fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
         let _entered = self.span.enter();
         let joined =
             Membership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer);
-        let membership = match joined {
-            Ok(membership) => Rc::new(membership),
-            Err(error) => {
-                self.outage(error.to_string());
-                return;
-            }
-        };
+        let membership = Rc::new(joined?);
         let granted = membership.receive_buffer();
         // The kernel accounts twice what is asked for (socket(7)).
         if granted < self.settings.receive_buffer.saturating_mul(2)
@@ -360,6 +375,7 @@ impl Stream {
             attachment.granted = granted;
         }
         self.attached_to(interface);
+        Ok(())
     }
 
     /// Takes note of the interface's state while joined on it.
@@ -380,6 +396,10 @@ impl Stream {
         self.attachment.borrow_mut().interface = Some(interface.clone());
     }
 
+    fn outage_without(&self, interfaces: &Interfaces) {
+        self.outage(format!("no interface {}; there are: {}", self.key.interface, interfaces.names()));
+    }
+
     fn outage(&self, why: String) {
         let mut attachment = self.attachment.borrow_mut();
         match &mut attachment.outage {
@@ -397,10 +417,11 @@ impl Stream {
     fn detach(self: &Rc<Self>) {
         let Some((membership, task)) = self.attachment.borrow_mut().joined.take() else { return };
         task.abort();
+        // At once: the task gives up its share of the socket only when it is polled for the last time.
+        membership.leave();
         let batch = Rc::clone(&self.settings.batch);
         let mut batch = batch.borrow_mut();
-        for _ in 0..ROUNDS * 4 {
-            let Ok(count) = membership.receive_rest(&mut batch) else { break };
+        while let Ok(count) = membership.receive_rest(&mut batch) {
             self.publish(&membership, &batch, count);
         }
         self.flush();
@@ -517,8 +538,13 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some((_, task)) = self.attachment.get_mut().joined.take() {
+        let attachment = self.attachment.get_mut();
+        if let Some((_, task)) = attachment.joined.take() {
             task.abort();
+        }
+        if attachment.interface.is_none() {
+            // It was never joined.
+            return;
         }
         let _entered = self.span.enter();
         info!(received = self.books.received.get(), lost_kernel = self.books.kernel_drops.get(), "left");

@@ -9,6 +9,7 @@ use crate::hub::hub::{Hub, SubscribeError};
 use crate::hub::sender::SenderKey;
 use crate::hub::stream::{Stream, StreamKey};
 use crate::lan::interface::Interfaces;
+use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::group::Group;
@@ -109,11 +110,19 @@ impl Opening {
     /// Joins, or finds joined, each stream, with a place in its log.
     ///
     /// # Errors
-    /// 503 when the gateway has joined as many streams, or as fast, as it may.
+    /// 503 when the gateway has joined as many streams, or as fast, as it may, or others hold what it needs; 400 or 403
+    /// when the kernel takes no such join at all.
     pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
         let reading = |key: &StreamKey| {
             let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
                 SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+                SubscribeError::Join(failed) => match failed.remedy {
+                    Remedy::Request => Refusal::malformed(failed.to_string()),
+                    Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
+                    Remedy::Interface | Remedy::Others => {
+                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
+                    }
+                },
             })?;
             let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
             Ok(Reading { stream, cursor })

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::client::WebSocket;
 use super::lab::{Lab, PATIENCE, wait_for};
 
-/// What lets everything in the lab be received: the tests that are about policy say their own.
-const OPEN: [&str; 7] = [
+/// What lets everything in the lab be received, and asked for as often as a waiting test does: the tests that are about
+/// policy say their own.
+const OPEN: [&str; 9] = [
     "--no-auth",
     "--allow-receive",
     "239.0.0.0/8",
@@ -20,6 +21,8 @@ const OPEN: [&str; 7] = [
     "232.0.0.0/8",
     "--allow-receive",
     "ff00::/8",
+    "--limit",
+    "connection-rate-per-address=off",
 ];
 
 /// A gateway; killed when dropped.
