@@ -174,6 +174,25 @@ lab_test! {
     }
 }
 
+lab_test! {
+    fn a_burst_does_not_overrun_those_who_keep_up(lab) {
+        let arguments = ["--interface", "lan0", "--limit", "lag-datagrams=16", "--limit", "lag-bytes=256KiB"];
+        let gateway = TestGateway::start(lab, &[&arguments[..], &["--limit", "replay-bytes=0"]].concat());
+        let mut flow = Flow::start(lab, &gateway, GROUP);
+        for (count, length) in [(500, 8), (5, 60_000)] {
+            // All of it waits in the socket when the gateway runs again, and is taken in one turn.
+            gateway.signal("STOP");
+            let sent = flow.burst(count, length);
+            gateway.signal("CONT");
+            for number in sent {
+                assert_eq!(flow.witnessed(), number);
+            }
+        }
+        let session = &gateway.status()["sessions"][0];
+        assert_eq!(assert_session_balances(session), (505, 505, 0));
+    }
+}
+
 fn path() -> String {
     format!("/udp/{GROUP}")
 }
