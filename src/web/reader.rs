@@ -151,7 +151,7 @@ impl Subscriber for Reader {
             return;
         }
         let now = reading.stream.now();
-        let cause = reading.cursor.lag(log, &self.lag, now).unwrap_or(Cause::Bytes);
+        let cause = reading.cursor.overrun(log, &self.lag, now);
         let to = keep.max(Cursor::near_head(log, &self.lag, now));
         reading.cursor.jump(log, to, cause, &mut Vec::new());
         if self.overflow == Overflow::Close {

@@ -175,6 +175,55 @@ lab_test! {
 }
 
 lab_test! {
+    fn close_ends_the_client_with_what_it_lost(lab) {
+        let gateway = TestGateway::start(lab, &SMALL_LOG);
+        let mut flow = Flow::start(lab, &gateway, GROUP);
+        for (ended, length) in [(1, VIDEO), (2, 65507)] {
+            let before = flow.next();
+            let mut slow = SlowClient::open(lab, &gateway, &(path() + "?overflow=close"));
+            flow.send((1 << 20) / length as u64, length);
+            let (numbers, end) = slow.numbers_to_the_end();
+            let (code, reason) = end.expect("a close frame").close();
+            let named: u64 = reason.strip_prefix("slow_consumer: lost=").expect("a reason").parse().expect("a number");
+            drop(slow);
+            let closed = &gateway.closed(ended)[0];
+            assert_eq!((code, &closed["reason"]), (4508, &reason.into()), "{closed:#}");
+            let (published, written, lost) = assert_session_balances(closed);
+            // All that was written before the close is without a hole, and was read.
+            assert_eq!((numbers.first(), missing(&numbers)), (Some(&before), 0));
+            assert_eq!((written, written + lost), (numbers.len() as u64, published), "{closed:#}");
+            assert!(0 < named && named <= lost, "{closed:#}");
+        }
+    }
+}
+
+lab_test! {
+    fn each_bound_of_lag_is_a_cause_of_its_own(lab) {
+        let wide = ["all=off", "lag-bytes=4MiB", "lag-datagrams=65536", "lag-age=600s", "replay-bytes=0", "replay-age=0s"];
+        for (bound, cause) in
+            [("lag-bytes=256KiB", "bytes"), ("lag-datagrams=100", "datagrams"), ("lag-age=300ms", "age")]
+        {
+            let limits = wide.iter().chain([&bound]).flat_map(|limit| ["--limit", limit]);
+            let gateway = TestGateway::start(lab, &["--interface", "lan0"].into_iter().chain(limits).collect::<Vec<_>>());
+            let mut flow = Flow::start(lab, &gateway, GROUP);
+            let mut slow = SlowClient::open(lab, &gateway, &path());
+            flow.send(1000, VIDEO);
+            gateway.status_with("a loss", |status| {
+                let session = session(status, slow.port());
+                assert_session_balances(&session);
+                count(&session, "lost", cause) > 0
+            });
+            let last = flow.send(1, VIDEO).start;
+            let numbers = slow.numbers_until(last);
+            let session = slow_session(&gateway, slow.port());
+            let (published, written, lost) = assert_session_balances(&session);
+            assert_eq!((published, written), (1001, numbers.len() as u64), "{session:#}");
+            assert_eq!((count(&session, "lost", cause), lost), (lost, missing(&numbers)), "{session:#}");
+        }
+    }
+}
+
+lab_test! {
     fn a_burst_does_not_overrun_those_who_keep_up(lab) {
         let arguments = ["--interface", "lan0", "--limit", "lag-datagrams=16", "--limit", "lag-bytes=256KiB"];
         let gateway = TestGateway::start(lab, &[&arguments[..], &["--limit", "replay-bytes=0"]].concat());
