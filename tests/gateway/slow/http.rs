@@ -41,6 +41,29 @@ lab_test! {
     }
 }
 
+lab_test! {
+    fn plain_http_keeps_to_its_overflow(lab) {
+        let gateway = TestGateway::start(lab, &SMALL_LOG);
+        let mut flow = Flow::start(lab, &gateway, GROUP);
+        let mut latest = SlowClient::fetch(lab, &gateway, &(path() + "?overflow=latest"));
+        let mut close = SlowClient::fetch(lab, &gateway, &(path() + "?overflow=close"));
+        flow.send(1500, VIDEO);
+        let last = flow.send(1, VIDEO).start;
+        let numbers = numbers_until(&mut latest, last);
+        let session = slow_session(&gateway, latest.port());
+        let (published, written, lost) = assert_session_balances(&session);
+        assert_eq!((published, written, lost), (1501, numbers.len() as u64, 0), "{session:#}");
+        assert_eq!(count(&session, "withheld", "latest"), missing(&numbers), "{session:#}");
+        assert!(missing(&numbers) > 0, "{session:#}");
+
+        let bytes = close.bytes_to_the_end();
+        let closed = &gateway.closed(1)[0];
+        let (_, written, lost) = assert_session_balances(closed);
+        assert_eq!((&closed["code"], written * VIDEO as u64), (&4508.into(), bytes.len() as u64), "{closed:#}");
+        assert!(lost > 0, "{closed:#}");
+    }
+}
+
 /// Numbers of the payloads up to and with `last`.
 fn numbers_until(client: &mut SlowClient, last: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
