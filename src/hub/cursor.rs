@@ -148,6 +148,14 @@ impl Cursor {
         }
     }
 
+    /// Why it loses what the log lets go of at `now`: the bound that it breaks, or else that of the log.
+    #[must_use]
+    pub fn overrun(&self, log: &Log, bounds: &LagBounds, now: Duration) -> Cause {
+        // A log makes room before it has more datagrams than anybody may lag.
+        let full = if log.datagrams() >= bounds.datagrams { Cause::Datagrams } else { Cause::Bytes };
+        self.lag(log, bounds, now).unwrap_or(full)
+    }
+
     /// Where a client that lagged goes on: near the head, an eighth of each bound before it.
     #[must_use]
     pub fn near_head(log: &Log, bounds: &LagBounds, now: Duration) -> u64 {
@@ -206,6 +214,12 @@ impl Cursor {
     #[must_use]
     pub fn pending(&self, log: &Log) -> u64 {
         log.head_sequence() - self.sequence + u64::from(self.unfinished)
+    }
+
+    /// Datagrams of which no byte has been written yet.
+    #[must_use]
+    pub fn untouched(&self, log: &Log) -> u64 {
+        log.head_sequence() - self.sequence - u64::from(self.is_inside_frame(log))
     }
 
     /// Datagrams whose last byte was written.

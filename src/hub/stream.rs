@@ -453,8 +453,9 @@ impl Stream {
 
     fn publish(&self, membership: &Membership, batch: &ReceiveBatch, count: usize) {
         let now = self.now();
-        let quarter = self.settings.log.bytes / 4;
-        let mut appended = 0;
+        // Subscribers who keep up must not be overrun by a burst, be it of large datagrams or of many.
+        let quarter = (self.settings.log.bytes / 4, self.settings.log.datagrams / 4);
+        let mut appended = (0, 0);
         for i in 0..count {
             let received = batch.received(i);
             self.books.received.set(self.books.received.get() + 1);
@@ -478,11 +479,10 @@ impl Stream {
             let sender = self.settings.echoes.sender_of(received.source);
             self.log.borrow_mut().append(received.payload, now, sender);
             self.see(&received, now);
-            appended += length;
-            if appended >= quarter {
-                // Subscribers who keep up must not be overrun by a burst of large datagrams.
+            appended = (appended.0 + length, appended.1 + 1);
+            if appended.0 >= quarter.0 || appended.1 >= quarter.1 {
                 self.flush();
-                appended = 0;
+                appended = (0, 0);
             }
         }
     }

@@ -504,15 +504,19 @@ impl Subscriber for Egress {
             return;
         }
         let now = reading.stream.now();
-        if state.dead || state.ending.is_some() {
+        if state.dead {
             state.readings[slot].cursor.close(log);
+            return;
+        }
+        if state.ending.is_some() {
+            // The rest of a frame that was begun has been copied, and is still being written.
+            let State { readings, rest, .. } = &mut *state;
+            readings[slot].cursor.jump(log, log.head_sequence(), Cause::Closed, rest);
             return;
         }
         let cause = match self.overflow {
             Overflow::Latest => Cause::Latest,
-            Overflow::Skip | Overflow::Close => {
-                reading.cursor.lag(log, &self.lag, now).unwrap_or(Cause::Bytes)
-            }
+            Overflow::Skip | Overflow::Close => reading.cursor.overrun(log, &self.lag, now),
         };
         let to = keep.max(Cursor::near_head(log, &self.lag, now)).min(log.head_sequence());
         self.jump(&mut state, log, slot, to, cause);
@@ -536,7 +540,8 @@ fn slow_consumer(state: &State) -> Ending {
         .iter()
         .map(|reading| {
             let lost = reading.cursor.lost();
-            lost.bytes + lost.datagrams + lost.age
+            // What waits will not be written any more either.
+            lost.bytes + lost.datagrams + lost.age + reading.cursor.untouched(&reading.stream.log())
         })
         .sum();
     Ending { code: 4508, reason: format!("slow_consumer: lost={lost}"), by: EndedBy::Gateway }

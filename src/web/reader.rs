@@ -22,7 +22,7 @@ pub struct Reader {
     state: RefCell<State>,
     overflow: Overflow,
     lag: LagBounds,
-    /// When hyper last took something, or was told that there is nothing.
+    /// When hyper last took something, or was last asked to.
     taken: Cell<Instant>,
     bytes: Cell<u64>,
 }
@@ -31,6 +31,10 @@ struct State {
     readings: Vec<Reading>,
     /// Set while hyper waits for more.
     waker: Option<Waker>,
+    /// Hyper has been woken and has not asked yet.
+    woken: bool,
+    /// By reading: something came while hyper had no room for it.
+    behind: Vec<bool>,
     ended: Option<String>,
     next: usize,
 }
@@ -47,7 +51,8 @@ impl Reader {
     /// At these places.
     #[must_use]
     pub fn new(readings: Vec<Reading>, overflow: Overflow, lag: LagBounds) -> Rc<Self> {
-        let state = State { readings, waker: None, ended: None, next: 0 };
+        let behind = vec![false; readings.len()];
+        let state = State { readings, waker: None, woken: false, behind, ended: None, next: 0 };
         Rc::new(Reader {
             state: RefCell::new(state),
             overflow,
@@ -98,6 +103,7 @@ impl Reader {
 
     fn poll_data(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.state.borrow_mut();
+        state.woken = false;
         if state.ended.is_some() {
             return Poll::Ready(None);
         }
@@ -105,7 +111,8 @@ impl Reader {
         for _ in 0..count {
             let slot = state.next % count;
             state.next = slot + 1;
-            if self.catch_up(&mut state.readings[slot]) {
+            let behind = std::mem::take(&mut state.behind[slot]);
+            if self.catch_up(&mut state.readings[slot], behind) {
                 state.ended = Some("slow_consumer".to_owned());
                 return Poll::Ready(None);
             }
@@ -122,14 +129,15 @@ impl Reader {
     }
 
     /// Applies the slow client's policy; true when the body is to end.
-    fn catch_up(&self, reading: &mut Reading) -> bool {
+    fn catch_up(&self, reading: &mut Reading, behind: bool) -> bool {
         let log = reading.stream.log();
         let now = reading.stream.now();
-        let Some(cause) = reading.cursor.lag(&log, &self.lag, now) else { return false };
-        let (to, cause) = match self.overflow {
-            Overflow::Close => return true,
-            Overflow::Latest => (log.head_sequence().saturating_sub(1), Cause::Latest),
-            Overflow::Skip => (Cursor::near_head(&log, &self.lag, now), cause),
+        let lag = reading.cursor.lag(&log, &self.lag, now);
+        let (to, cause) = match (self.overflow, lag) {
+            (Overflow::Latest, _) if behind => (log.head_sequence().saturating_sub(1), Cause::Latest),
+            (Overflow::Latest, _) | (_, None) => return false,
+            (Overflow::Close, Some(_)) => return true,
+            (Overflow::Skip, Some(cause)) => (Cursor::near_head(&log, &self.lag, now), cause),
         };
         // Payloads are handed over whole, so a cursor never stands inside a frame and there is no rest.
         reading.cursor.jump(&log, to, cause, &mut Vec::new());
@@ -138,9 +146,15 @@ impl Reader {
 }
 
 impl Subscriber for Reader {
-    fn flush(&self, _: &Log, _: usize) {
-        if let Some(waker) = self.state.borrow_mut().waker.take() {
+    fn flush(&self, _: &Log, slot: usize) {
+        let mut state = self.state.borrow_mut();
+        if let Some(waker) = state.waker.take() {
+            // Before this there was nothing to take.
+            self.taken.set(Instant::now());
+            state.woken = true;
             waker.wake();
+        } else if !state.woken {
+            state.behind[slot] = true;
         }
     }
 
@@ -151,7 +165,10 @@ impl Subscriber for Reader {
             return;
         }
         let now = reading.stream.now();
-        let cause = reading.cursor.lag(log, &self.lag, now).unwrap_or(Cause::Bytes);
+        let cause = match self.overflow {
+            Overflow::Latest => Cause::Latest,
+            Overflow::Skip | Overflow::Close => reading.cursor.overrun(log, &self.lag, now),
+        };
         let to = keep.max(Cursor::near_head(log, &self.lag, now));
         reading.cursor.jump(log, to, cause, &mut Vec::new());
         if self.overflow == Overflow::Close {

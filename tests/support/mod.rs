@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 pub mod client;
+pub mod flow;
 pub mod gateway;
 pub mod lab;
 pub mod raw;
