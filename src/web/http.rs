@@ -112,7 +112,12 @@ async fn answer(
             struct All {
                 interfaces: Vec<InterfaceStatus>,
             }
-            let interfaces = server.hub().interfaces().iter().map(super::super::lan::interface::Interface::status).collect();
+            let interfaces = server
+                .hub()
+                .interfaces()
+                .iter()
+                .map(super::super::lan::interface::Interface::status)
+                .collect();
             Ok(json(&All { interfaces }))
         }
         _ => stream(server, connection, request, &caller),
