@@ -60,16 +60,16 @@ impl Video {
             return;
         }
         let gateway = TestGateway::start(lab, &["--interface", "lan0"]);
-        let sockets: Vec<_> = (0..clients).map(|_| gateway.open(self.path)).collect();
-        let body = self.body(&gateway);
+        let mut sockets: Vec<_> = (0..clients).map(|_| gateway.open(self.path)).collect();
+        let mut body = self.body(&gateway);
         gateway.await_joined("gw-lan0", self.group);
 
         let folder = tempfile::tempdir().expect("a folder for the video");
         let file = folder.path().join("video.ts");
         let hashes = std::thread::scope(|scope| {
             let mut viewers: Vec<_> =
-                sockets.into_iter().map(|socket| scope.spawn(|| hash_messages(socket))).collect();
-            viewers.push(scope.spawn(|| hash_body(body)));
+                sockets.iter_mut().map(|socket| scope.spawn(|| hash_messages(socket))).collect();
+            viewers.push(scope.spawn(|| hash_body(&mut body)));
             let outputs =
                 format!("[f=mpegts:muxrate=5M]{}|[f=mpegts:muxrate=5M]{}", file.display(), self.url());
             let ended = ffmpeg(lab, seconds).args(["-f", "tee", &outputs]).status().expect("start ffmpeg");
@@ -97,6 +97,8 @@ impl Video {
             sent.len(),
             stream["received"]
         );
+        sockets.into_iter().for_each(WebSocket::close);
+        drop(body);
         for session in gateway.closed(clients + 1) {
             let (published, written, lost) = assert_session_balances(&session);
             assert_eq!(stream["published"], published, "{session:#}");
@@ -172,12 +174,11 @@ fn ffmpeg(lab: &Lab, seconds: u32) -> Command {
 type Hash = [u8; 32];
 
 /// The hash of all messages before the end.
-fn hash_messages(mut socket: WebSocket) -> Hash {
+fn hash_messages(socket: &mut WebSocket) -> Hash {
     let mut hash = Sha256::new();
     loop {
         let message = socket.recv();
         if message == END {
-            socket.close();
             return hash.finalize().into();
         }
         hash.update(&message);
@@ -185,12 +186,16 @@ fn hash_messages(mut socket: WebSocket) -> Hash {
 }
 
 /// The hash of all bytes before the end.
-fn hash_body(mut body: TcpStream) -> Hash {
-    let (mut all, mut buffer) = (Vec::new(), vec![0; 65536]);
-    while !all.ends_with(END) {
+fn hash_body(body: &mut TcpStream) -> Hash {
+    let (mut hash, mut tail, mut buffer) = (Sha256::new(), Vec::new(), vec![0; 65536]);
+    while tail != END {
         let read = body.read(&mut buffer).expect("read the body");
-        assert!(read > 0, "the body ended after {} bytes", all.len());
-        all.extend_from_slice(&buffer[..read]);
+        assert!(read > 0, "the body ended before the video");
+        tail.extend_from_slice(&buffer[..read]);
+        // What may be the end is not video yet.
+        let before = tail.len().saturating_sub(END.len());
+        hash.update(&tail[..before]);
+        tail.drain(..before);
     }
-    Sha256::digest(&all[..all.len() - END.len()]).into()
+    hash.finalize().into()
 }
