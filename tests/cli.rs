@@ -1,5 +1,6 @@
 //! The command line as scripts see it: exit codes, and what is said about mistakes. Nothing here touches a network but
 //! the loopback interface.
+#![allow(clippy::unwrap_used)] // a failed one fails its test
 
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! `examples/ws_echo`: the WebSocket itself, by the cases that conformance suites try (RFC 6455; their numbers are
 //! Autobahn's).
+#![allow(clippy::unwrap_used)] // a failed one fails its test
 
 #[path = "support/mod.rs"]
 mod support;

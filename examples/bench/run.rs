@@ -54,7 +54,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome<()> {
 fn scenario(text: &str) -> Outcome<Scenario> {
     let (name, load) = text.split_once('=').ok_or("a scenario is NAME=CLIENTSxSIZExRATE")?;
     let numbers: Vec<usize> = load.split('x').map(str::parse).collect::<Result<_, _>>()?;
-    let [clients, size, rate] = numbers[..] else { return Err("a scenario is NAME=CLIENTSxSIZExRATE".into()) };
+    let [clients, size, rate] = numbers[..] else {
+        return Err("a scenario is NAME=CLIENTSxSIZExRATE".into());
+    };
     Ok(Scenario { name: name.to_owned(), clients, size, rate: u32::try_from(rate)? })
 }
 
@@ -64,7 +66,9 @@ fn measure(arguments: &RunArguments, scenario: &Scenario, server: &str) -> Outco
         "gateway" => {
             let mut command = on("gw", &arguments.gateway);
             command.args(["serve", "--listen", SERVER, "--interface", "lan0", "--no-auth"]);
-            command.args(["--allow-receive", "239.0.0.0/8", "--limit", "all=off"]).args(&arguments.gateway_argument);
+            command
+                .args(["--allow-receive", "239.0.0.0/8", "--limit", "all=off"])
+                .args(&arguments.gateway_argument);
             Process::start(command)?
         }
         rival => {
@@ -139,7 +143,9 @@ fn print_table(scenarios: &[Scenario], servers: &[String], runs: &[Value]) {
     println!("|---|---|--:|--|--:|--:|--:|--:|--:|--:|--:|");
     for scenario in scenarios {
         let values = |server: &str, key: &str| -> Vec<f64> {
-            let of = runs.iter().filter(|run| run["scenario"] == scenario.name.as_str() && run["server"] == server);
+            let of = runs
+                .iter()
+                .filter(|run| run["scenario"] == scenario.name.as_str() && run["server"] == server);
             of.filter_map(|run| run[key].as_f64()).collect()
         };
         let first = servers.first().map_or(0.0, |server| median(&values(server, "cpu_per_million")));

@@ -118,6 +118,19 @@ impl Membership {
         self.granted
     }
 
+    /// Logs how to mend it when the kernel granted less than the `asked` bytes.
+    pub fn warn_of_small_buffer(&self, asked: usize) {
+        // The kernel accounts twice what is asked for (socket(7)).
+        if self.granted < asked.saturating_mul(2) {
+            tracing::warn!(
+                asked,
+                granted = self.granted / 2,
+                "the kernel granted a smaller receive buffer, bursts may be lost: raise it with \
+                 `sysctl -w net.core.rmem_max={asked}`"
+            );
+        }
+    }
+
     /// Waits until there may be datagrams.
     ///
     /// # Errors

@@ -16,18 +16,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
-use crate::hub::hub::Subscription;
-use crate::hub::stream::Subscriber;
+use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::frame;
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::body::Body;
-use crate::web::egress::{EndedBy, Ending};
+use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
+use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Connection, Conversation, Server};
 use crate::web::session::{self, Session};
@@ -319,7 +319,7 @@ impl HttpSession {
         server: &Rc<Server>,
         connection: Rc<Connection>,
         opening: &Opening,
-        readings: Vec<session::Reading>,
+        readings: Vec<Reading>,
     ) -> StreamBody {
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let reader = Reader::new(readings, opening.options.overflow, server.hub().lag_bounds());
@@ -373,7 +373,7 @@ impl Conversation for HttpSession {
 
     fn status(&self) -> SessionStatus {
         let (subscriptions, bytes) =
-            self.reader.look(|readings| readings.iter().map(session::subscription).collect());
+            self.reader.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),

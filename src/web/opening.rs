@@ -6,8 +6,9 @@ use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
 use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::key::StreamKey;
 use crate::hub::sender::SenderKey;
-use crate::hub::stream::{Stream, StreamKey};
+use crate::hub::stream::Stream;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
@@ -16,7 +17,7 @@ use crate::model::group::Group;
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
-use crate::web::egress::Reading;
+use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
 /// A stream request that was checked against policy and limits and found its interfaces. Nothing is joined yet.

@@ -13,15 +13,15 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
-use crate::hub::hub::Subscription;
 use crate::hub::sender::{NotSent, Sender};
-use crate::hub::stream::Subscriber;
-use crate::model::frame::FrameBounds;
-use crate::model::status::{SessionStatus, SubscriptionStatus};
+use crate::hub::subscription::{Subscriber, Subscription};
+use crate::model::frame::{self, FrameBounds, Opcode};
+use crate::model::status::SessionStatus;
 use crate::sys::{random, socket};
-pub use crate::web::egress::Reading;
-use crate::web::egress::{Egress, EndedBy, Ending};
+use crate::web::egress::Egress;
+use crate::web::ending::{EndedBy, Ending};
 use crate::web::opening::Opening;
+use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
 use crate::web::websocket::{Incoming, ReadEnd, WebSocket, WebSocketLimits};
 
@@ -333,7 +333,9 @@ impl Session {
         }
         self.heard.set(false);
         if !self.egress.is_blocked() {
-            self.egress.ping();
+            let mut ping = Vec::with_capacity(8);
+            frame::put(&mut ping, Opcode::Ping, b"wscast");
+            self.egress.control(&ping);
         }
     }
 }
@@ -364,7 +366,8 @@ impl Conversation for Session {
     }
 
     fn status(&self) -> SessionStatus {
-        let (subscriptions, bytes) = self.egress.look(|readings| readings.iter().map(subscription).collect());
+        let (subscriptions, bytes) =
+            self.egress.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
@@ -376,22 +379,6 @@ impl Conversation for Session {
             subscriptions,
             sender: self.sender.borrow().as_ref().map(|sender| sender.status()),
         }
-    }
-}
-
-/// The books of one reading.
-#[must_use]
-pub fn subscription(reading: &Reading) -> SubscriptionStatus {
-    let log = reading.stream.log();
-    SubscriptionStatus {
-        stream: reading.stream.number(),
-        group: reading.stream.key().group.to_string(),
-        interface: reading.stream.interface(),
-        published: reading.cursor.published(&log),
-        written: reading.cursor.written(),
-        withheld: reading.cursor.withheld(),
-        lost: reading.cursor.lost(),
-        pending: reading.cursor.pending(&log),
     }
 }
 

@@ -1,4 +1,5 @@
 //! The built gateway in a lab, talked to over real sockets.
+#![allow(clippy::unwrap_used)] // a failed one fails its test
 
 #[path = "../support/mod.rs"]
 mod support;

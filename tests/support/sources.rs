@@ -238,7 +238,7 @@ fn words(text: &str) -> Vec<(usize, String)> {
                     at += 1 + text[at + 1..]
                         .iter()
                         .take_while(|one| one.is_alphanumeric() || **one == '_')
-                        .count()
+                        .count();
                 }
             }
         } else if one.is_alphanumeric() || one == '_' {
