@@ -164,9 +164,9 @@ async fn write(socket: &TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
     }
     // The room of a large message is given back.
     if out.capacity() > 2 * ROOM {
-        *out = Vec::new()
+        *out = Vec::new();
     } else {
-        out.clear()
+        out.clear();
     }
     Ok(())
 }
