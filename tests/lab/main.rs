@@ -265,10 +265,13 @@ fn is_held(namespaces: &[String]) -> bool {
 /// The network namespaces of the lab that the process `inside` runs in, by their inode numbers.
 fn namespaces_of(inside: &str) -> Vec<String> {
     let mounts = fs::read_to_string(format!("/proc/{inside}/mountinfo")).expect("a lab's mounts");
+    // Those that the machine has anyway (`ip netns add`) are seen from inside the lab too.
+    let machine = fs::read_to_string("/proc/self/mountinfo").expect("our own mounts");
     let inodes: Vec<String> = mounts
         .lines()
         .filter_map(|line| line.split_once("net:[")?.1.split_once(']'))
         .map(|(inode, _)| inode.to_owned())
+        .filter(|inode| !machine.contains(&format!("net:[{inode}]")))
         .collect();
     assert!(inodes.len() >= 6, "{mounts}");
     inodes
