@@ -214,13 +214,13 @@ impl Hub {
             loop {
                 let changes = tokio::time::timeout(SAFETY_NET, next_changes(events.as_ref())).await;
                 match changes {
-                    Ok(Ok(changes)) => self.reconcile(&changes.deleted),
+                    Ok(Ok(changes)) => self.reconcile(&changes),
                     Ok(Err(error)) => {
                         warn!(%error, "reading interface changes: opening the netlink socket anew");
                         tokio::time::sleep(RETRY).await;
                         break;
                     }
-                    Err(_) => self.reconcile(&[]),
+                    Err(_) => self.reconcile(&Changes::default()),
                 }
             }
         }
@@ -242,7 +242,7 @@ impl Hub {
         let due = self.last_retry.get().is_none_or(|last| last.elapsed() >= RETRY);
         if due && self.streams.borrow().values().any(|stream| stream.is_detached()) {
             self.last_retry.set(Some(Instant::now()));
-            self.reconcile(&[]);
+            self.reconcile(&Changes::default());
         }
     }
 
@@ -268,20 +268,20 @@ impl Hub {
         ended.truncate(RECENTLY_CLOSED);
     }
 
-    fn reconcile(&self, deleted: &[u32]) {
+    fn reconcile(&self, changes: &Changes) {
         self.look();
         let interfaces = self.interfaces.borrow();
         let kernel = KernelMemberships::now();
         let streams = self.streams.borrow();
         for stream in streams.values() {
-            stream.leave_if_stale(&interfaces, &kernel, deleted);
+            stream.leave_if_stale(&interfaces, &kernel, changes);
         }
         for stream in streams.values() {
             stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {
-                sender.reconcile(&interfaces, deleted);
+                sender.reconcile(&interfaces, &changes.deleted);
                 true
             })
         });
@@ -348,9 +348,7 @@ async fn next_changes(events: Option<&InterfaceEvents>) -> io::Result<Changes> {
     let mut changes = events.changed().await?;
     let until = tokio::time::Instant::now() + DEBOUNCE;
     while let Ok(more) = tokio::time::timeout_at(until, events.changed()).await {
-        let more = more?;
-        changes.deleted.extend(more.deleted);
-        changes.overflow |= more.overflow;
+        changes.extend(more?);
     }
     Ok(changes)
 }
