@@ -281,7 +281,7 @@ impl Hub {
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {
-                sender.reconcile(&interfaces, &changes.deleted);
+                sender.reconcile(&interfaces);
                 true
             })
         });
