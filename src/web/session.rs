@@ -123,22 +123,19 @@ impl Session {
             read_buffer: READ_BUFFER,
         };
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
-        let early_bytes = !early.is_empty();
+        // The socket says nothing of what has been read from it already.
+        let mut more = !early.is_empty();
         self.websocket.replace(Some(WebSocket::server(&limits, early, Instant::now())));
         self.socket.replace(Some(Rc::clone(&socket)));
         let registered = self.server.register(Rc::clone(&self) as _);
         self.egress.attach(Rc::clone(&socket));
-        if early_bytes {
-            self.read(&socket);
-        }
         while !self.egress.is_dead() && self.egress.ending().is_none() {
             tokio::select! {
-                ready = socket.readable(), if !self.egress.is_choked() => match ready {
-                    Ok(()) => {
-                        if self.read(&socket) {
-                            tokio::task::yield_now().await;
-                        }
-                    }
+                () = tokio::task::yield_now(), if more && !self.egress.is_choked() => {
+                    more = self.read(&socket);
+                }
+                ready = socket.readable(), if !more && !self.egress.is_choked() => match ready {
+                    Ok(()) => more = self.read(&socket),
                     Err(_) => self.egress.abandon(),
                 },
                 ready = socket.writable(), if self.egress.is_blocked() => match ready {

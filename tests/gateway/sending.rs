@@ -204,6 +204,27 @@ lab_test! {
     }
 }
 
+lab_test! {
+    fn messages_behind_the_handshake_are_all_sent(lab) {
+        let gateway = TestGateway::start(lab, &[&MAY_SEND[..], &["--limit", "all=off"]].concat());
+        let ears = Ears::of(lab, V4);
+        let mut client = SlowClient::connect(lab, &gateway);
+        let mut bytes = format!(
+            "GET /udp/{V4}?receive=0 HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            gateway.address
+        )
+        .into_bytes();
+        for number in 0..200u8 {
+            bytes.extend(masked(2, &[number]));
+        }
+        client.write(&bytes);
+        for number in 0..200u8 {
+            assert_eq!(ears.lan0.recv().payload, [number], "the connection says nothing more, and need not");
+        }
+    }
+}
+
 /// Plain receivers of a group on both networks.
 struct Ears {
     lan0: Receiver,
