@@ -49,3 +49,26 @@ lab_test! {
     }
 }
 
+lab_test! {
+    fn nobody_is_closed_for_what_others_send(lab) {
+        let limits = ["--limit", "send-rate-per-group=2/s", "--limit", "send-rate-per-session=50/s"];
+        let gateway = TestGateway::start(lab, &[&MAY_SEND[..], &limits].concat());
+        let mut greedy = gateway.open(&format!("/udp/{V4}?receive=0"));
+        let mut modest = SlowClient::open(lab, &gateway, &format!("/udp/{V4}?receive=0"));
+        // Eleven seconds of five a second, a tenth of what it may, while another takes all that the group has.
+        for _ in 0..55 {
+            for _ in 0..5 {
+                greedy.send(b"mine");
+            }
+            modest.write(&masked(2, b"may I?"));
+            assert!(modest.next_within(Duration::from_millis(200)).is_none_or(|frame| frame.opcode != 8));
+        }
+        let status = gateway.status();
+        let sessions = status["sessions"].as_array().expect("a list");
+        assert_eq!(sessions.len(), 2, "{status:#}");
+        for session in sessions {
+            assert_sender_balances(&session["sender"]);
+            assert!(session["sender"]["refused"]["rate"].as_u64() > Some(0), "{session:#}");
+        }
+    }
+}
