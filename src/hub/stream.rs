@@ -143,7 +143,8 @@ impl Stream {
             }),
             books: Books::default(),
             seen: RefCell::default(),
-            idle_since: Cell::new(None),
+            // Until somebody subscribes: whoever asked for it may be refused another one.
+            idle_since: Cell::new(Some(Instant::now())),
             key,
             settings,
             span,
