@@ -233,7 +233,7 @@ struct Ears {
 
 impl Ears {
     fn of(lab: &Lab, group: &str) -> Self {
-        let group: SocketAddr = group.parse().unwrap();
+        let group: SocketAddr = group.parse().expect("a group");
         let ears = Ears {
             lan0: lab.on("srca", || Receiver::join("eth0", group)),
             lan1: lab.on("srcb", || Receiver::join("eth0", group)),
@@ -254,7 +254,7 @@ fn refused(gateway: &TestGateway<'_>, path: &str) -> (u16, String) {
 
 /// A client's session in a status.
 fn session_of(status: &Value, client: &mut WebSocket) -> Value {
-    let peer = client.stream().local_addr().unwrap().to_string();
+    let peer = client.stream().local_addr().expect("a connection has an address").to_string();
     let sessions = status["sessions"].as_array().expect("a list of sessions");
     let found = sessions.iter().find(|session| session["peer"] == peer.as_str());
     found.unwrap_or_else(|| panic!("no session of {peer}: {status:#}")).clone()

@@ -1,6 +1,6 @@
 //! Unicast answers to what a client sent come back to that client and to nobody else.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use super::{V6, session_of};
 use crate::support::gateway::{TestGateway, assert_session_balances};
@@ -36,11 +36,12 @@ fn asks_and_is_answered(lab: &Lab, group: &str, question: &[u8], answer: &[u8]) 
         lab,
         &["--interface", "lan0", "--allow-send", group, "--allow-receive", group, "--limit", "all=off"],
     );
-    let address: std::net::SocketAddr = group.parse().unwrap();
+    let address: SocketAddr = group.parse().expect("a group");
     let responder = lab.on("srca", || Receiver::join("eth0", address));
     lab.await_member("srca-eth0", address.ip());
-    let own =
-        lab.on("srca", || UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap());
+    let own = lab.on("srca", || {
+        UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).expect("a UDP socket")
+    });
     let mut asking = gateway.open(&format!("/udp/{group}?replies=1"));
     let mut other = gateway.open(&format!("/udp/{group}?replies=1"));
     let mut deaf = gateway.open(&format!("/udp/{group}"));
@@ -50,19 +51,19 @@ fn asks_and_is_answered(lab: &Lab, group: &str, question: &[u8], answer: &[u8]) 
     let heard = responder.recv();
     assert_eq!(heard.payload, question);
     for number in 0..3u8 {
-        own.send_to(&[answer, &[number]].concat(), heard.source).unwrap();
+        own.send_to(&[answer, &[number]].concat(), heard.source).expect("send an answer");
         assert_eq!(asking.recv(), [answer, &[number]].concat());
     }
     // An answer without a byte is one too.
-    own.send_to(b"", heard.source).unwrap();
+    own.send_to(b"", heard.source).expect("send an answer");
     assert_eq!(asking.recv(), b"");
 
     deaf.send(b"no answer, please");
     let heard = responder.recv();
-    own.send_to(answer, heard.source).unwrap();
+    own.send_to(answer, heard.source).expect("send an answer");
     // A client that has sent something of its own is no more to hear another's answers.
     other.send(b"another question");
-    own.send_to(b"another answer", responder.recv().source).unwrap();
+    own.send_to(b"another answer", responder.recv().source).expect("send an answer");
     assert_eq!(other.recv(), question, "through the network, like everybody's");
     let mut rest = [other.recv(), other.recv()];
     rest.sort();

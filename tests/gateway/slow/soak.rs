@@ -1,8 +1,6 @@
 //! Whatever clients do, every ledger balances: they read at random speeds, join and leave, while datagrams of random
 //! sizes flow.
 
-use serde_json::Value;
-
 use super::{GROUP, path, session};
 use crate::support::flow::{SlowClient, number_of, numbered};
 use crate::support::gateway::{TestGateway, assert_session_balances, assert_stream_balances};
@@ -119,7 +117,7 @@ impl Client {
             let session = session(&gateway.status(), self.connection.port());
             let (_, written, _) = assert_session_balances(&session);
             let done = if self.http { session["bytes"] == self.bytes } else { written == self.frames };
-            (done && session["subscriptions"][0]["pending"] == Value::from(0)).then_some(())
+            (done && session["subscriptions"][0]["pending"] == 0).then_some(())
         });
     }
 }
