@@ -26,8 +26,8 @@ impl LogBounds {
     #[must_use]
     pub fn memory(&self) -> u64 {
         let chunks = self.bytes.div_ceil(CHUNK) + 2;
-        // An index that grows by doubling may stand at twice its need.
-        let index = self.datagrams.saturating_mul(2 * size_of::<Entry>());
+        // Indexes that grow by doubling may stand at twice their need.
+        let index = self.datagrams.saturating_mul(2 * (size_of::<Entry>() + size_of::<Own>()));
         (chunks * CHUNK) as u64 + index as u64
     }
 }

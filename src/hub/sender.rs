@@ -58,8 +58,10 @@ pub struct Sender {
 /// Why a datagram was not sent; each is counted.
 #[derive(Debug)]
 pub enum NotSent {
-    /// Over one of the rates.
+    /// Over the rate of this sender alone.
     Rate,
+    /// Over a rate that it shares with others.
+    SharedRate,
     /// The kernel refused.
     Kernel(std::io::Error),
 }
@@ -106,10 +108,10 @@ impl Sender {
     pub fn send(&self, payload: &[u8], now: Instant) -> Result<(), NotSent> {
         self.accepted.set(self.accepted.get() + 1);
         let mut refused = self.refused.get();
-        if !self.has_room(payload.len(), now) {
+        if let Err(over) = self.find_room(payload.len(), now) {
             refused.rate += 1;
             self.refused.set(refused);
-            return Err(NotSent::Rate);
+            return Err(over);
         }
         match self.transmitter.send(payload) {
             Ok(()) => {
@@ -181,15 +183,19 @@ impl Sender {
         }
     }
 
-    fn has_room(&self, length: usize, now: Instant) -> bool {
+    fn find_room(&self, length: usize, now: Instant) -> Result<(), NotSent> {
         let headers = if self.key.group.is_ipv4() { 28 } else { 48 };
         let bits = (length as u64 + headers) * 8;
         let lease =
             |lease: &Option<Rc<Lease>>, amount| lease.as_ref().is_none_or(|lease| lease.take(amount, now));
-        self.rates.session.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now))
-            && lease(&self.rates.group, 1)
-            && lease(&self.rates.gateway, 1)
-            && lease(&self.rates.bandwidth, bits)
+        if !self.rates.session.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now)) {
+            return Err(NotSent::Rate);
+        }
+        if lease(&self.rates.group, 1) && lease(&self.rates.gateway, 1) && lease(&self.rates.bandwidth, bits)
+        {
+            return Ok(());
+        }
+        Err(NotSent::SharedRate)
     }
 }
 

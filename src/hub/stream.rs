@@ -336,14 +336,16 @@ impl Stream {
         self.ledger.kernel_dropped(membership.drops());
     }
 
-    /// One turn: takes what the socket holds, then gives each subscriber its own.
-    fn drain(&self, membership: &Membership) {
+    /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.
+    fn drain(&self, membership: &Membership) -> bool {
         let mut batch = self.settings.batch.borrow_mut();
+        let mut more = true;
         for _ in 0..ROUNDS {
             match membership.receive(&mut batch) {
                 Ok(count) => {
                     self.publish(membership, &batch, count);
                     if count < BATCH {
+                        more = false;
                         break;
                     }
                 }
@@ -352,11 +354,13 @@ impl Stream {
                     if error.kind() != std::io::ErrorKind::WouldBlock {
                         debug!(%error, "receiving");
                     }
+                    more = false;
                     break;
                 }
             }
         }
         self.flush();
+        more
     }
 
     fn publish(&self, membership: &Membership, batch: &ReceiveBatch, count: usize) {
@@ -432,10 +436,10 @@ impl Drop for Stream {
 async fn receive(stream: Weak<Stream>, membership: Rc<Membership>) {
     while membership.readable().await.is_ok() {
         let Some(stream) = stream.upgrade() else { return };
-        stream.drain(&membership);
+        let more = stream.drain(&membership);
         let hold = stream.settings.hold;
         drop(stream);
-        if hold.is_zero() {
+        if more || hold.is_zero() {
             // Under a steady load there is always more; the sessions must get their turn.
             tokio::task::yield_now().await;
         } else {

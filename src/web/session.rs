@@ -224,6 +224,8 @@ impl Session {
             Err(NotSent::Kernel(error)) => {
                 debug!(%error, bytes = payload.len(), "the kernel refused a datagram");
             }
+            // Others may have used it up.
+            Err(NotSent::SharedRate) => {}
             Err(NotSent::Rate) => {
                 let since = match self.over_rate.get() {
                     Some((since, last)) if now.saturating_duration_since(last) < Duration::from_secs(1) => {
