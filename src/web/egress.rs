@@ -257,11 +257,9 @@ impl Egress {
             Overflow::Latest => (log.head_sequence().saturating_sub(1), Cause::Latest),
             Overflow::Skip | Overflow::Close => {
                 let now = stream.now();
-                let cursor = &state.readings[slot].cursor;
-                let Some(cause) = cursor.lag(&log, &self.lag, now) else { return false };
+                let Some(cause) = state.readings[slot].lag(&self.lag) else { return false };
                 if self.overflow == Overflow::Close {
                     let ending = slow_consumer(&state.readings);
-                    drop(log);
                     self.end_in(state, ending, false);
                     return true;
                 }

@@ -101,7 +101,7 @@ lab_test! {
             }
             create(lab, "lan0", index);
             for flow in &mut flows {
-                let stream = flow.resumes(&format!("deleted and created anew {index}").trim_end(), outages);
+                let stream = flow.resumes(format!("deleted and created anew {index}").trim_end(), outages);
                 let lasted = stream["outages"]["last_seconds"].as_f64().unwrap();
                 let total = stream["outages"]["seconds"].as_f64().unwrap();
                 assert!(0.0 < lasted && lasted <= total && total < 60.0, "{stream:#}");

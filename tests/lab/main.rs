@@ -1,4 +1,6 @@
 //! The lab keeps what it promises: its topology, its switches, its bad wires, and nothing left behind.
+//!
+//! Over 450 lines because what a lab may leave behind is looked for by the same helpers in most of its tests.
 
 #[path = "../support/mod.rs"]
 mod support;

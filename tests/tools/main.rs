@@ -1,6 +1,5 @@
 //! The command line's tools keep what their help says: `listen`, `send` and `demo`, on the hosts of a lab.
 #![allow(clippy::unwrap_used)] // a failed one fails its test
-
 #[path = "../support/mod.rs"]
 mod support;
 
