@@ -52,6 +52,32 @@ lab_test! {
 }
 
 lab_test! {
+    fn shards_leave_together_before_they_join_again(lab) {
+        if skip("nft", "nftables") {
+            return;
+        }
+        hear_no_queries(lab);
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--threads", "2"]);
+        let mut first = Flow::open(lab, &gateway, "239.1.2.3:5000");
+        let mut second = gateway.open("/udp/239.1.2.3:5000");
+        let shards = |status: &Value| status["streams"].as_array().unwrap().len();
+        gateway.status_with("stream on each shard", |status| shards(status) == 2);
+        reported_for_good(&gateway);
+        lab.sh("ip -n sw link set gw-lan0 down");
+        first.waits("interface lan0 has no carrier");
+        lab.sh("ip -n sw link set gw-lan0 up");
+        first.flows("carrier lost and back, two shards");
+        first.reaches(&mut second);
+        let index = index_of(lab, "lan0");
+        lab.sh("ip -n gw link del lan0");
+        first.waits("no interface lan0");
+        create(lab, "lan0", &index);
+        first.flows("created anew, two shards");
+        first.reaches(&mut second);
+    }
+}
+
+lab_test! {
     fn a_short_loss_of_carrier_is_not_missed(lab) {
         if skip("nft", "nftables") {
             return;
@@ -270,8 +296,9 @@ impl<'a> Flow<'a> {
     /// Opens `/udp/PATH`, sent to by `srca`.
     fn begin(lab: &Lab, gateway: &'a TestGateway<'a>, path: &str) -> Self {
         let client = gateway.open(&format!("/udp/{path}"));
-        let group = path.rsplit('@').next().unwrap().split('?').next().unwrap().to_owned();
-        let source = lab.on("srca", || Multicast::sender("eth0", group.parse().unwrap(), 1));
+        let group =
+            path.rsplit('@').next().and_then(|path| path.split('?').next()).expect("a group").to_owned();
+        let source = lab.on("srca", || Multicast::sender("eth0", group.parse().expect("a group"), 1));
         let streams = gateway.status()["streams"].clone();
         // Streams are in the order of their numbers.
         let number =
@@ -299,7 +326,7 @@ impl<'a> Flow<'a> {
             self.sent += 1;
             self.source.send(self.sent.to_string().as_bytes());
             while let Some(datagram) = self.client.recv_within(Duration::from_millis(10)) {
-                let number = String::from_utf8(datagram).unwrap().parse().expect("a number");
+                let number = String::from_utf8(datagram).expect("text").parse().expect("a number");
                 assert!(number > self.heard, "{number} after {}", self.heard);
                 self.heard = number;
             }
@@ -307,10 +334,22 @@ impl<'a> Flow<'a> {
         println!("{what}, {}: data after {:.0?}", self.group, start.elapsed());
     }
 
+    /// Sends until another client of the group hears it too.
+    fn reaches(&mut self, other: &mut WebSocket) {
+        let before = self.sent;
+        wait_for("data at the other client", AGAIN, || {
+            self.sent += 1;
+            self.source.send(self.sent.to_string().as_bytes());
+            let datagram = other.recv_within(Duration::from_millis(10))?;
+            let number: u32 = String::from_utf8(datagram).ok()?.parse().ok()?;
+            (number > before).then_some(())
+        });
+    }
+
     /// Its stream in the status: the same one as at first.
     fn stream(&self) -> Value {
         let status = self.gateway.status();
-        let mut streams = status["streams"].as_array().unwrap().iter();
+        let mut streams = status["streams"].as_array().expect("a list of streams").iter();
         let stream = streams.find(|stream| stream["number"] == self.number);
         stream.unwrap_or_else(|| panic!("no stream {} any more: {status:#}", self.number)).clone()
     }
@@ -354,7 +393,7 @@ fn hear_no_queries(lab: &Lab) {
 
 /// Waits until reports of the last join have been repeated: within a second (RFC 3376 section 8.10).
 fn reported_for_good(gateway: &TestGateway<'_>) {
-    let uptime = |status: &Value| status["gateway"]["uptime_seconds"].as_f64().unwrap();
+    let uptime = |status: &Value| status["gateway"]["uptime_seconds"].as_f64().expect("an uptime");
     let joined = uptime(&gateway.status());
     gateway.status_with("second gone", |status| uptime(status) > joined + 1.2);
 }
@@ -387,5 +426,5 @@ fn bring_up(lab: &Lab, interface: &str) {
 
 fn reply(to: &str) {
     let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
-    std::net::UdpSocket::bind(any).unwrap().send_to(b"reply", to).unwrap();
+    std::net::UdpSocket::bind(any).expect("a socket").send_to(b"reply", to).expect("send");
 }
