@@ -193,17 +193,18 @@ pub struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   wscast listen 239.1.2.3:5000
+  wscast listen 239.1.2.3:5000 --raw | ffplay -
   wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
   wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts")]
 pub struct ListenArgs {
     /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// URL
     pub target: String,
 
-    /// Interface to join on [default: what the routing table names]
+    /// Interface to join on, or all [default: what the routing table names]
     #[arg(long, value_name = "NAME|ADDRESS|INDEX")]
     pub interface: Option<InterfaceSelector>,
 
-    /// Hear only this sender; repeatable
+    /// Hear only this sender, as SOURCE@GROUP:PORT does; repeatable
     #[arg(long, value_name = "IP", value_parser = parse_source, conflicts_with = "exclude")]
     pub source: Vec<IpAddr>,
 
@@ -227,12 +228,12 @@ pub struct ListenArgs {
     #[arg(long, group = "output")]
     pub raw: bool,
 
-    /// Print one JSON object a datagram
+    /// Print one JSON object a datagram; the last line on standard error is the summary as one
     #[arg(long, group = "output")]
     pub json: bool,
 
-    /// Say nothing about joins, losses and totals
-    #[arg(long)]
+    /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
+    #[arg(long, conflicts_with_all = ["hex", "raw"])]
     pub quiet: bool,
 }
 
@@ -246,7 +247,7 @@ pub struct SendArgs {
     /// Group and port, as 239.1.2.3:5000 or [ff15::42]:5000
     pub group: Group,
 
-    /// File to send, - for standard input
+    /// File to send, - for standard input [default: made-up datagrams, or with --line standard input]
     pub file: Option<PathBuf>,
 
     /// Interface to send on [default: what the routing table names]
@@ -261,23 +262,23 @@ pub struct SendArgs {
     #[arg(long)]
     pub no_loop: bool,
 
-    /// Datagrams per second, fractions allowed
+    /// Datagrams per second, fractions allowed [default: as fast as they go]
     #[arg(long, value_name = "N", value_parser = parse_rate, conflicts_with = "interval")]
     pub rate: Option<f64>,
 
-    /// Stop after so many datagrams
+    /// Stop after so many datagrams [default: the whole input, or 1 made-up datagram]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// Bytes of payload in each datagram, 0 to 65507
-    #[arg(long, value_name = "BYTES", value_parser = parse_datagram_size)]
+    /// Bytes of payload in each datagram, 0 to 65507 [default: 1316 of input, 100 made up]
+    #[arg(long, value_name = "BYTES", value_parser = parse_datagram_size, conflicts_with = "line")]
     pub size: Option<usize>,
 
     /// Time from one datagram to the next, as 20ms
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub interval: Option<Duration>,
 
-    /// Begin each datagram with its number, in decimal
+    /// Begin each datagram with its number from 0, in decimal, and a space: listen counts what is lost
     #[arg(long)]
     pub number: bool,
 

@@ -16,8 +16,9 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::hub::hub::{Hub, HubSettings, log_bounds};
+use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
+use crate::hub::settings::HubSettings;
 use crate::lan::interface::Interfaces;
 use crate::model::config::Config;
 use crate::model::quantity::format_size;
@@ -25,8 +26,8 @@ use crate::model::selector::InterfaceSelector;
 use crate::sys::batch::BATCH;
 use crate::sys::random;
 use crate::web::admission::Admission;
-use crate::web::egress::REST_POOL;
 use crate::web::refusal::Refusal;
+use crate::web::rest;
 use crate::web::server::{Facts, Server, ShardCommand};
 
 /// A running gateway.
@@ -287,7 +288,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn memory_bound(config: &Config) -> Option<u64> {
     let (streams, clients) = (config.limits.streams?, config.limits.connections?);
     let logs = u64::from(streams) * log_bounds(&config.limits).memory();
-    let shard = BATCH * 65536 + REST_POOL;
+    let shard = BATCH * 65536 + rest::POOL;
     let shards = config.threads.get() as u64;
     Some(shards * (logs + shard as u64) + u64::from(clients) * CLIENT + BASE)
 }

@@ -4,18 +4,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wscast::cli::{Cli, Command};
-use wscast::tools::{check_config, serve};
+use wscast::tools::counters::say;
+use wscast::tools::{check_config, demo, listen, send, serve};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::CheckConfig { file } => check_config::run(&file),
-        Command::Demo(_) | Command::Listen(_) | Command::Send(_) => Ok(()),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Listen(arguments) => listen::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("wscast: {failure}");
+            say(format_args!("wscast: {failure}"));
             failure.exit_code()
         }
     }

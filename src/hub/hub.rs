@@ -13,12 +13,14 @@ use tracing::warn;
 use crate::hub::budget::{Lease, SharedBudget};
 use crate::hub::cursor::{LagBounds, ReplayBounds};
 use crate::hub::echo::Echoes;
+use crate::hub::key::StreamKey;
 use crate::hub::log::LogBounds;
 use crate::hub::quota::{OverQuota, Quota};
 use crate::hub::sender::{SendRates, Sender, SenderKey};
-use crate::hub::stream::{Stream, StreamKey, StreamSettings, Subscriber};
+use crate::hub::settings::{HubSettings, StreamSettings};
+use crate::hub::stream::Stream;
 use crate::lan::interface::Interfaces;
-use crate::lan::membership::KernelMemberships;
+use crate::lan::membership::{JoinError, KernelMemberships};
 use crate::lan::transmit::TransmitError;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
@@ -27,21 +29,6 @@ use crate::model::selector::InterfaceSelector;
 use crate::model::status::{RECENTLY_CLOSED, StreamStatus};
 use crate::sys::batch::ReceiveBatch;
 use crate::sys::netlink::{Changes, InterfaceEvents};
-
-/// What a hub is made from.
-#[derive(Clone, Debug)]
-pub struct HubSettings {
-    /// The shard's number.
-    pub shard: usize,
-    /// Receive buffer to ask for on each stream's socket, in bytes.
-    pub receive_buffer: usize,
-    /// Time from one flush of a stream to the next at least.
-    pub hold: Duration,
-    /// How long a stream stays joined after its last subscriber left.
-    pub linger: Duration,
-    /// Bounds of logs, lag, replay and sends.
-    pub limits: Limits,
-}
 
 /// One shard's streams and senders.
 pub struct Hub {
@@ -60,12 +47,6 @@ pub struct Hub {
     last_retry: Cell<Option<Instant>>,
 }
 
-/// One client's claim on a stream; ends when dropped, and lets the stream go after the linger.
-pub struct Subscription {
-    stream: Rc<Stream>,
-    place: usize,
-}
-
 /// Why there is no subscription.
 #[derive(Debug, Error)]
 pub enum SubscribeError {
@@ -75,6 +56,9 @@ pub enum SubscribeError {
     /// Too many joins in the last second.
     #[error("too many joins a second (--limit join-rate)")]
     JoinRate,
+    /// The kernel refused, and no change of the interface would help.
+    #[error(transparent)]
+    Join(#[from] JoinError),
 }
 
 /// Why there is no sender.
@@ -145,10 +129,10 @@ impl Hub {
         ReplayBounds { bytes: self.settings.limits.replay_bytes as u64, age: self.settings.limits.replay_age }
     }
 
-    /// Finds the stream, or starts it. Its subscribers are added by [`Subscription::new`].
+    /// Finds the stream, or starts it. Its subscribers are added by [`crate::hub::subscription::Subscription::new`].
     ///
     /// # Errors
-    /// [`SubscribeError`] when a new stream would be more than may be joined.
+    /// [`SubscribeError`] when a new stream would be more than may be joined, or can't be joined.
     pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
         if let Some(stream) = self.streams.borrow().get(key) {
             return Ok(Rc::clone(stream));
@@ -168,7 +152,7 @@ impl Hub {
             shard: self.settings.shard,
         };
         let interfaces = self.interfaces.borrow();
-        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces);
+        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces)?;
         self.streams.borrow_mut().insert(key.clone(), Rc::clone(&stream));
         Ok(stream)
     }
@@ -269,8 +253,12 @@ impl Hub {
         self.look();
         let interfaces = self.interfaces.borrow();
         let kernel = KernelMemberships::now();
-        for stream in self.streams.borrow().values() {
-            stream.reconcile(&interfaces, &kernel, deleted);
+        let streams = self.streams.borrow();
+        for stream in streams.values() {
+            stream.leave_if_stale(&interfaces, &kernel, deleted);
+        }
+        for stream in streams.values() {
+            stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {
@@ -301,27 +289,6 @@ impl Hub {
         let lease = Rc::new(Lease::new(shared));
         leases.insert(group, Rc::downgrade(&lease));
         Some(lease)
-    }
-}
-
-impl Subscription {
-    /// Claims `stream` for `subscriber`, who keeps its cursor under `slot`.
-    #[must_use]
-    pub fn new(stream: Rc<Stream>, subscriber: Rc<dyn Subscriber>, slot: usize) -> Self {
-        let place = stream.subscribe(subscriber, slot);
-        Subscription { stream, place }
-    }
-
-    /// The stream.
-    #[must_use]
-    pub fn stream(&self) -> &Rc<Stream> {
-        &self.stream
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.stream.unsubscribe(self.place);
     }
 }
 

@@ -5,7 +5,13 @@ pub mod cursor;
 pub mod echo;
 #[allow(clippy::module_inception)] // the registry is the hub itself; a second noun would be a synonym
 pub mod hub;
+pub mod key;
+pub mod ledger;
 pub mod log;
+pub mod outage;
 pub mod quota;
+pub mod seen;
 pub mod sender;
+pub mod settings;
 pub mod stream;
+pub mod subscription;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::hub::budget::SharedBudget;
-use crate::hub::stream::StreamKey;
+use crate::hub::key::StreamKey;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
 use crate::model::limits::Limits;

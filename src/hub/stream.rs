@@ -1,8 +1,6 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,54 +8,19 @@ use slab::Slab;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info, warn};
 
-use crate::hub::echo::Echoes;
-use crate::hub::log::{Log, LogBounds};
+use crate::hub::key::StreamKey;
+use crate::hub::ledger::Ledger;
+use crate::hub::log::Log;
+use crate::hub::outage::OutageBook;
 use crate::hub::quota::Place;
+use crate::hub::seen::Seen;
+use crate::hub::settings::StreamSettings;
+use crate::hub::subscription::Subscriber;
 use crate::lan::interface::{Interface, Interfaces};
-use crate::lan::membership::{KernelMemberships, Membership};
-use crate::model::group::Group;
-use crate::model::selector::InterfaceSelector;
+use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
 use crate::model::source::SourceFilter;
-use crate::model::status::{LogStatus, Outages, ReceiveBuffer, RefusedDatagrams, StreamLosses, StreamStatus};
-use crate::sys::batch::{BATCH, ReceiveBatch, Received};
-
-/// What makes two subscriptions share a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StreamKey {
-    /// Where to join, never `all`.
-    pub interface: InterfaceSelector,
-    /// What.
-    pub group: Group,
-    /// From whom.
-    pub filter: SourceFilter,
-}
-
-/// Someone who reads a stream. Called from the stream's own task; must not wait nor come back into the stream.
-pub trait Subscriber {
-    /// There are frames behind the cursor that this subscriber keeps under `slot`.
-    fn flush(&self, log: &Log, slot: usize);
-    /// Frames before sequence `keep` go away now: whoever stands before it must move.
-    fn evicting(&self, log: &Log, slot: usize, keep: u64);
-}
-
-/// What a stream needs of its surroundings.
-#[derive(Clone)]
-pub struct StreamSettings {
-    /// Bounds of the log.
-    pub log: LogBounds,
-    /// Receive buffer to ask the kernel for, in bytes.
-    pub receive_buffer: usize,
-    /// Time from one flush to the next at least; zero for none.
-    pub hold: Duration,
-    /// Start of the shard's clock.
-    pub epoch: Instant,
-    /// The senders of this shard.
-    pub echoes: Rc<Echoes>,
-    /// The shard's receive buffers.
-    pub batch: Rc<RefCell<ReceiveBatch>>,
-    /// The shard's number.
-    pub shard: usize,
-}
+use crate::model::status::{LogStatus, ReceiveBuffer, StreamLosses, StreamStatus};
+use crate::sys::batch::{BATCH, ReceiveBatch};
 
 /// One running stream of a shard.
 pub struct Stream {
@@ -68,7 +31,7 @@ pub struct Stream {
     log: RefCell<Log>,
     subscribers: RefCell<Slab<(Rc<dyn Subscriber>, usize)>>,
     attachment: RefCell<Attachment>,
-    books: Books,
+    ledger: Ledger,
     seen: RefCell<Seen>,
     /// Since when nobody subscribes.
     idle_since: Cell<Option<Instant>>,
@@ -80,53 +43,27 @@ struct Attachment {
     /// The interface as last seen.
     interface: Option<Interface>,
     joined: Option<(Rc<Membership>, AbortHandle)>,
-    /// Since when no datagram can come, and why.
-    outage: Option<(Instant, String)>,
-    outages: u64,
-    outage_time: Duration,
-    last_outage: Duration,
+    outages: OutageBook,
     granted: usize,
-}
-
-#[derive(Default)]
-struct Books {
-    received: Cell<u64>,
-    received_bytes: Cell<u64>,
-    truncated: Cell<u64>,
-    wrong_destination: Cell<u64>,
-    kernel_drops: Cell<u64>,
-    /// The present socket's own count when last looked at.
-    socket_drops: Cell<u32>,
-}
-
-/// What came last, for people to look at.
-#[derive(Default)]
-struct Seen {
-    sources: Vec<(IpAddr, u64)>,
-    last: usize,
-    ttl: Option<u8>,
-    arrival: u64,
-    /// On the clock of the log.
-    at: Option<Duration>,
 }
 
 /// Batches taken in one turn at most, before the subscribers get theirs.
 const ROUNDS: usize = 4;
-/// Sources remembered for the status.
-const SOURCES: usize = 16;
 /// A stream that had a datagram within this time is `receiving`.
 const RECEIVING: Duration = Duration::from_secs(2);
 
 impl Stream {
-    /// Starts the stream and joins where it can; where it can't, it waits for the interface.
-    #[must_use]
+    /// Starts the stream and joins, or waits for the interface.
+    ///
+    /// # Errors
+    /// [`JoinError`] where no change of the interface would help.
     pub fn start(
         number: u32,
         key: StreamKey,
         settings: StreamSettings,
         place: Place,
         interfaces: &Interfaces,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, JoinError> {
         let span = tracing::info_span!("stream", number, group = %key.group, interface = %key.interface);
         let stream = Rc::new(Stream {
             number,
@@ -135,23 +72,27 @@ impl Stream {
             attachment: RefCell::new(Attachment {
                 interface: None,
                 joined: None,
-                outage: None,
-                outages: 0,
-                outage_time: Duration::ZERO,
-                last_outage: Duration::ZERO,
+                outages: OutageBook::default(),
                 granted: 0,
             }),
-            books: Books::default(),
+            ledger: Ledger::default(),
             seen: RefCell::default(),
-            // Until somebody subscribes: whoever asked for it may be refused another one.
+            // From the start: whoever asked for it may be refused for another reason and never subscribe.
             idle_since: Cell::new(Some(Instant::now())),
             key,
             settings,
             span,
             _place: place,
         });
-        stream.reconcile(interfaces, &KernelMemberships::default(), &[]);
-        stream
+        match interfaces.find(&stream.key.interface) {
+            Some(interface) => match stream.join(interface) {
+                Err(error) if error.remedy != Remedy::Interface => return Err(error),
+                Err(error) => stream.outage(error.to_string()),
+                Ok(()) => {}
+            },
+            None => stream.outage_without(interfaces),
+        }
+        Ok(stream)
     }
 
     /// Its number.
@@ -215,40 +156,44 @@ impl Stream {
         self.attachment.borrow().joined.is_none()
     }
 
-    /// Compares what is wanted with what is there, and joins, leaves or joins again.
-    pub fn reconcile(self: &Rc<Self>, interfaces: &Interfaces, kernel: &KernelMemberships, deleted: &[u32]) {
-        let wanted = interfaces.find(&self.key.interface);
+    /// Compares what is wanted with what is there, and leaves where that is not the same.
+    ///
+    /// All streams leave before the first joins again ([`Stream::rejoin`]). The kernel counts a host's members of a group
+    /// on an interface: it reports the first join and the last leave only, and a socket that leaves a deleted interface
+    /// is counted off the new one which has its index.
+    pub fn leave_if_stale(
+        self: &Rc<Self>,
+        interfaces: &Interfaces,
+        kernel: &KernelMemberships,
+        deleted: &[u32],
+    ) {
         let (index, was_able) = {
             let attachment = self.attachment.borrow();
-            let index = attachment.joined.as_ref().map(|(membership, _)| membership.index());
-            (index, attachment.interface.as_ref().is_some_and(Interface::is_able))
+            let Some((membership, _)) = &attachment.joined else { return };
+            (membership.index(), attachment.interface.as_ref().is_some_and(Interface::is_able))
         };
-        match (index, wanted) {
-            (None, None) => {
-                let existing = interfaces.names();
-                self.outage(format!("no interface {}; there are: {existing}", self.key.interface));
-            }
-            (Some(_), None) => {
-                self.detach();
-                self.outage(format!("interface {} has gone", self.key.interface));
-            }
-            (None, Some(interface)) => self.join(interface),
-            (Some(index), Some(interface)) => {
-                let same = index == interface.index
-                    && !deleted.contains(&index)
-                    && kernel.hold(self.key.group, index);
-                // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
-                let carrier_back = interface.is_able() && !was_able;
-                if !same || carrier_back {
-                    self.detach();
-                    if !same {
-                        self.outage("the membership was lost with its interface".to_owned());
-                    }
-                    self.join(interface);
-                } else {
-                    self.attached_to(interface);
-                }
-            }
+        let Some(interface) = interfaces.find(&self.key.interface) else {
+            self.detach();
+            return;
+        };
+        let same =
+            index == interface.index && !deleted.contains(&index) && kernel.hold(self.key.group, index);
+        // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
+        let carrier_back = interface.is_able() && !was_able;
+        if !same || carrier_back {
+            self.detach();
+        }
+        if !same {
+            self.outage("the membership was lost with its interface".to_owned());
+        }
+    }
+
+    /// Joins where it is not joined and can be; takes note of the interface's state where it is.
+    pub fn rejoin(self: &Rc<Self>, interfaces: &Interfaces) {
+        match interfaces.find(&self.key.interface) {
+            None => self.outage_without(interfaces),
+            Some(interface) if self.is_detached() => self.try_join(interface),
+            Some(interface) => self.attached_to(interface),
         }
     }
 
@@ -258,9 +203,8 @@ impl Stream {
         if let Some(keep) = aged {
             self.evict(keep);
         }
-        let attachment = self.attachment.borrow();
-        if let Some((membership, _)) = &attachment.joined {
-            self.count_drops(membership.drops());
+        if let Some((membership, _)) = &self.attachment.borrow().joined {
+            self.ledger.kernel_dropped(membership.drops());
         }
     }
 
@@ -269,15 +213,15 @@ impl Stream {
     pub fn status(&self) -> StreamStatus {
         self.tick();
         let (log, seen, attachment) = (self.log.borrow(), self.seen.borrow(), self.attachment.borrow());
-        let present = attachment.outage.as_ref().map(|(since, _)| since.elapsed());
-        let sources = |wanted: bool| match &self.key.filter {
-            SourceFilter::Include(sources) if wanted => sources.iter().map(ToString::to_string).collect(),
-            SourceFilter::Exclude(sources) if !wanted => sources.iter().map(ToString::to_string).collect(),
-            _ => Vec::new(),
+        let outages = attachment.outages.status(Instant::now());
+        let (sources, exclude) = match &self.key.filter {
+            SourceFilter::Any => (&[][..], &[][..]),
+            SourceFilter::Include(sources) => (&sources[..], &[][..]),
+            SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
         };
-        let state = if attachment.outage.is_some() {
+        let state = if attachment.outages.reason().is_some() {
             "waiting-for-interface"
-        } else if seen.at.is_some_and(|at| self.now().saturating_sub(at) < RECEIVING) {
+        } else if seen.any_since(self.now().saturating_sub(RECEIVING)) {
             "receiving"
         } else {
             "silent"
@@ -286,39 +230,25 @@ impl Stream {
             number: self.number,
             shard: self.settings.shard,
             group: self.key.group.to_string(),
-            sources: sources(true),
-            exclude: sources(false),
+            sources: sources.iter().map(ToString::to_string).collect(),
+            exclude: exclude.iter().map(ToString::to_string).collect(),
             asked_interface: self.key.interface.to_string(),
-            interface: attachment
-                .interface
-                .as_ref()
-                .map_or_else(|| self.key.interface.to_string(), |interface| interface.name.clone()),
+            interface: self.interface(),
             state,
-            waiting: attachment.outage.as_ref().map(|(_, why)| why.clone()),
-            received: self.books.received.get(),
-            received_bytes: self.books.received_bytes.get(),
+            waiting: attachment.outages.reason().map(str::to_owned),
+            received: self.ledger.received(),
+            received_bytes: self.ledger.received_bytes(),
             published: log.head_sequence(),
-            refused: RefusedDatagrams {
-                truncated: self.books.truncated.get(),
-                wrong_destination: self.books.wrong_destination.get(),
-            },
+            refused: self.ledger.refused(),
             lost: StreamLosses {
-                kernel: self.books.kernel_drops.get(),
-                interface: (attachment.outages == 0).then_some(0),
+                kernel: self.ledger.kernel_drops(),
+                interface: (outages.count == 0).then_some(0),
             },
-            outages: Outages {
-                count: attachment.outages,
-                seconds: (attachment.outage_time + present.unwrap_or_default()).as_secs_f64(),
-                last_seconds: present.unwrap_or(attachment.last_outage).as_secs_f64(),
-            },
+            outages,
             subscribers: self.subscribers.borrow().len(),
-            seen_sources: seen
-                .sources
-                .iter()
-                .map(|(address, count)| (address.to_string(), *count))
-                .collect::<BTreeMap<_, _>>(),
-            ttl: seen.ttl,
-            last_received: (seen.arrival > 0).then(|| Duration::from_nanos(seen.arrival).as_secs_f64()),
+            seen_sources: seen.sources(),
+            ttl: seen.ttl(),
+            last_received: seen.arrival(),
             receive_buffer: ReceiveBuffer {
                 asked: self.settings.receive_buffer,
                 granted: attachment.granted,
@@ -327,50 +257,40 @@ impl Stream {
         }
     }
 
-    fn join(self: &Rc<Self>, interface: &Interface) {
+    /// Joins, or waits with the reason.
+    fn try_join(self: &Rc<Self>, interface: &Interface) {
+        if let Err(error) = self.join(interface) {
+            self.outage(error.to_string());
+        }
+    }
+
+    fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
         let _entered = self.span.enter();
         let joined =
             Membership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer);
-        let membership = match joined {
-            Ok(membership) => Rc::new(membership),
-            Err(error) => {
-                self.outage(error.to_string());
-                return;
-            }
-        };
+        let membership = Rc::new(joined?);
         let granted = membership.receive_buffer();
-        // The kernel accounts twice what is asked for (socket(7)).
-        if granted < self.settings.receive_buffer.saturating_mul(2)
-            && self.attachment.borrow().granted != granted
-        {
-            warn!(
-                asked = self.settings.receive_buffer,
-                granted = granted / 2,
-                "the kernel granted a smaller receive buffer, bursts may be lost: raise it with \
-                 `sysctl -w net.core.rmem_max={}`",
-                self.settings.receive_buffer
-            );
+        if self.attachment.borrow().granted != granted {
+            membership.warn_of_small_buffer(self.settings.receive_buffer);
         }
         info!(interface = interface.name, index = interface.index, "joined");
         let receiving = receive(Rc::downgrade(self), Rc::clone(&membership));
         let task = tokio::task::spawn_local(receiving).abort_handle();
-        self.books.socket_drops.set(0);
+        self.ledger.new_socket();
         {
             let mut attachment = self.attachment.borrow_mut();
             attachment.joined = Some((membership, task));
             attachment.granted = granted;
         }
         self.attached_to(interface);
+        Ok(())
     }
 
     /// Takes note of the interface's state while joined on it.
     fn attached_to(&self, interface: &Interface) {
         if interface.is_able() {
             let mut attachment = self.attachment.borrow_mut();
-            if let Some((since, _)) = attachment.outage.take() {
-                let lasted = since.elapsed();
-                attachment.last_outage = lasted;
-                attachment.outage_time += lasted;
+            if let Some(lasted) = attachment.outages.end(Instant::now()) {
                 let _entered = self.span.enter();
                 info!(interface = interface.name, seconds = lasted.as_secs_f64(), "interface is back");
             }
@@ -381,16 +301,15 @@ impl Stream {
         self.attachment.borrow_mut().interface = Some(interface.clone());
     }
 
+    fn outage_without(&self, interfaces: &Interfaces) {
+        self.outage(format!("no interface {}; there are: {}", self.key.interface, interfaces.names()));
+    }
+
     fn outage(&self, why: String) {
-        let mut attachment = self.attachment.borrow_mut();
-        match &mut attachment.outage {
-            Some((_, reason)) => *reason = why,
-            outage @ None => {
-                let _entered = self.span.enter();
-                warn!(reason = why, "waiting for the interface");
-                *outage = Some((Instant::now(), why));
-                attachment.outages += 1;
-            }
+        let _entered = self.span.enter();
+        let reason = why.clone();
+        if self.attachment.borrow_mut().outages.begin(why, Instant::now()) {
+            warn!(reason, "waiting for the interface");
         }
     }
 
@@ -398,14 +317,15 @@ impl Stream {
     fn detach(self: &Rc<Self>) {
         let Some((membership, task)) = self.attachment.borrow_mut().joined.take() else { return };
         task.abort();
+        // At once: the task gives up its share of the socket only when it is polled for the last time.
+        membership.leave();
         let batch = Rc::clone(&self.settings.batch);
         let mut batch = batch.borrow_mut();
-        for _ in 0..ROUNDS * 4 {
-            let Ok(count) = membership.receive_rest(&mut batch) else { break };
+        while let Ok(count) = membership.receive_rest(&mut batch) {
             self.publish(&membership, &batch, count);
         }
         self.flush();
-        self.count_drops(membership.drops());
+        self.ledger.kernel_dropped(membership.drops());
     }
 
     /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.
@@ -442,27 +362,27 @@ impl Stream {
         let mut appended = (0, 0);
         for i in 0..count {
             let received = batch.received(i);
-            self.books.received.set(self.books.received.get() + 1);
+            self.ledger.receive();
             if let Some(drops) = received.drops {
-                self.count_drops(drops);
+                self.ledger.kernel_dropped(drops);
             }
             if received.truncated {
-                self.books.truncated.set(self.books.truncated.get() + 1);
+                self.ledger.refuse_truncated();
                 continue;
             }
             if !membership.accepts(received.destination) {
-                self.books.wrong_destination.set(self.books.wrong_destination.get() + 1);
+                self.ledger.refuse_wrong_destination();
                 continue;
             }
             let length = received.payload.len();
-            self.books.received_bytes.set(self.books.received_bytes.get() + length as u64);
+            self.ledger.publish(length);
             let crowded = self.log.borrow().crowded(length);
             if let Some(keep) = crowded {
                 self.evict(keep);
             }
             let sender = self.settings.echoes.sender_of(received.source);
             self.log.borrow_mut().append(received.payload, now, sender);
-            self.see(&received, now);
+            self.seen.borrow_mut().note(&received, now);
             appended = (appended.0 + length, appended.1 + 1);
             if appended.0 >= quarter.0 || appended.1 >= quarter.1 {
                 self.flush();
@@ -487,46 +407,20 @@ impl Stream {
         }
         self.log.borrow_mut().forget_before(keep);
     }
-
-    fn count_drops(&self, drops: u32) {
-        let new = drops.wrapping_sub(self.books.socket_drops.get());
-        // A datagram queued before the last look carries an older count.
-        if new.cast_signed() > 0 {
-            self.books.kernel_drops.set(self.books.kernel_drops.get() + u64::from(new));
-            self.books.socket_drops.set(drops);
-        }
-    }
-
-    fn see(&self, received: &Received<'_>, now: Duration) {
-        let mut seen = self.seen.borrow_mut();
-        seen.ttl = received.ttl;
-        seen.arrival = received.arrival;
-        seen.at = Some(now);
-        let (address, last) = (received.source.ip(), seen.last);
-        if let Some((known, count)) = seen.sources.get_mut(last)
-            && *known == address
-        {
-            *count += 1;
-        } else if let Some(at) = seen.sources.iter().position(|(known, _)| *known == address) {
-            seen.sources[at].1 += 1;
-            seen.last = at;
-        } else {
-            if seen.sources.len() == SOURCES {
-                seen.sources.remove(0);
-            }
-            seen.sources.push((address, 1));
-            seen.last = seen.sources.len() - 1;
-        }
-    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some((_, task)) = self.attachment.get_mut().joined.take() {
+        let attachment = self.attachment.get_mut();
+        if let Some((_, task)) = attachment.joined.take() {
             task.abort();
         }
+        if attachment.interface.is_none() {
+            // It was never joined.
+            return;
+        }
         let _entered = self.span.enter();
-        info!(received = self.books.received.get(), lost_kernel = self.books.kernel_drops.get(), "left");
+        info!(received = self.ledger.received(), lost_kernel = self.ledger.kernel_drops(), "left");
     }
 }
 

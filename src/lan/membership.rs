@@ -36,9 +36,24 @@ pub struct JoinError {
     group: Group,
     interface: String,
     reason: String,
+    /// What would have to change.
+    pub remedy: Remedy,
     /// What the kernel said.
     #[source]
     pub source: io::Error,
+}
+
+/// What would have to change for a failed join to succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The interface: it makes sense to wait for it.
+    Interface,
+    /// The request: the kernel takes no such join as it is set up.
+    Request,
+    /// The gateway's privileges.
+    Privilege,
+    /// What others have taken: a port, memory. It may be free later.
+    Others,
 }
 
 impl Membership {
@@ -52,11 +67,9 @@ impl Membership {
         interface: &Interface,
         receive_buffer: usize,
     ) -> Result<Self, JoinError> {
-        let failed = |step: Step, source: io::Error| JoinError {
-            group,
-            interface: interface.name.clone(),
-            reason: reason(step, &source, group, filter),
-            source,
+        let failed = |step: Step, source: io::Error| {
+            let (remedy, reason) = reason(step, &source, group, filter);
+            JoinError { group, interface: interface.name.clone(), reason, remedy, source }
         };
         let domain = if group.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let open = || -> io::Result<Socket> {
@@ -105,6 +118,19 @@ impl Membership {
         self.granted
     }
 
+    /// Logs how to mend it when the kernel granted less than the `asked` bytes.
+    pub fn warn_of_small_buffer(&self, asked: usize) {
+        // The kernel accounts twice what is asked for (socket(7)).
+        if self.granted < asked.saturating_mul(2) {
+            tracing::warn!(
+                asked,
+                granted = self.granted / 2,
+                "the kernel granted a smaller receive buffer, bursts may be lost: raise it with \
+                 `sysctl -w net.core.rmem_max={asked}`"
+            );
+        }
+    }
+
     /// Waits until there may be datagrams.
     ///
     /// # Errors
@@ -119,6 +145,12 @@ impl Membership {
     /// `WouldBlock` when there is nothing; else what the kernel says.
     pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         self.socket.try_io(Interest::READABLE, || batch.receive(&self.socket))
+    }
+
+    /// Leaves now, while the socket may still be in use: nothing more gets into it, what it holds can still be taken.
+    pub fn leave(&self) {
+        // Where the kernel has forgotten the membership, that is what is wanted.
+        let _ = socket::group(&self.socket, self.index, self.group.address(), GroupCall::Leave);
     }
 
     /// Takes what is there without regard to the runtime's readiness: for the last look before the socket goes.
@@ -202,35 +234,42 @@ enum Step {
 }
 
 /// What an error number means at a step, and how to mend it.
-fn reason(step: Step, error: &io::Error, group: Group, filter: &SourceFilter) -> String {
+fn reason(step: Step, error: &io::Error, group: Group, filter: &SourceFilter) -> (Remedy, String) {
     let sources = filter.sources().len();
     match (step, error.raw_os_error()) {
         (Step::Device | Step::Join, Some(libc::ENODEV)) => {
-            "the interface has gone, or has no address of this family yet".to_owned()
+            (Remedy::Interface, "the interface has gone, or has no address of this family yet".to_owned())
         }
         (Step::Join, Some(libc::ENOBUFS)) if sources > 0 => {
             let (sysctl, usual) =
                 if group.is_ipv4() { ("net.ipv4.igmp_max_msf", 10) } else { ("net.ipv6.mld_max_msf", 64) };
-            format!(
+            let reason = format!(
                 "{sources} sources are more than the kernel takes (usually {usual}): name fewer, or raise {sysctl} \
                  (`sysctl -w {sysctl}={sources}`)"
-            )
+            );
+            (Remedy::Request, reason)
         }
         (Step::Join, Some(libc::ENOBUFS | libc::ENOMEM)) => {
-            "the kernel has no room for another membership: raise net.core.optmem_max".to_owned()
+            let reason = "the kernel has no room for another membership: raise net.core.optmem_max";
+            (Remedy::Others, reason.to_owned())
         }
         (Step::Join, Some(libc::EINVAL)) if !group.is_ipv4() => {
-            "IPv6 is not usable there: it needs an MTU of 1280 or more and disable_ipv6=0".to_owned()
+            let reason = "IPv6 is not usable there: it needs an MTU of 1280 or more and disable_ipv6=0";
+            (Remedy::Interface, reason.to_owned())
         }
-        (Step::Bind, Some(libc::EADDRINUSE)) => format!(
-            "another program holds port {port} without SO_REUSEADDR: see who with `ss -ulpn 'sport = :{port}'`",
-            port = group.port()
-        ),
+        (Step::Bind, Some(libc::EADDRINUSE)) => {
+            let port = group.port();
+            let reason = format!(
+                "another program holds port {port} without SO_REUSEADDR: see who with `ss -ulpn 'sport = :{port}'`"
+            );
+            (Remedy::Others, reason)
+        }
         (Step::Bind, Some(libc::EACCES)) => {
-            format!("port {} is below 1024 and needs CAP_NET_BIND_SERVICE", group.port())
+            let reason = format!("port {} is below 1024 and needs CAP_NET_BIND_SERVICE", group.port());
+            (Remedy::Privilege, reason)
         }
-        (Step::Open, _) => format!("opening a socket: {error}"),
-        (_, _) => error.to_string(),
+        (Step::Open, _) => (Remedy::Others, format!("opening a socket: {error}")),
+        (_, _) => (Remedy::Interface, error.to_string()),
     }
 }
 

@@ -1,5 +1,23 @@
 //! The command line's verbs.
 
 pub mod check_config;
+pub mod content;
+pub mod counters;
+pub mod demo;
+pub mod demo_source;
+
 pub mod failure;
+pub mod form;
+pub mod gateway_tap;
+pub mod lan_tap;
+pub mod listen;
+pub mod loopback;
+
+pub mod pace;
+pub mod place;
+pub mod refusal;
+pub mod send;
+pub mod sequence;
 pub mod serve;
+pub mod stop;
+pub mod timestamp;

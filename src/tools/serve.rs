@@ -7,8 +7,8 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
-use crate::gateway::Gateway;
-use crate::model::config::{Config, LogFormat};
+use crate::gateway::{Gateway, StartError};
+use crate::model::config::LogFormat;
 use crate::tools::check_config;
 use crate::tools::failure::Failure;
 
@@ -22,22 +22,22 @@ const AT_ONCE: i32 = 130;
 pub fn run(arguments: ServeArgs) -> Result<(), Failure> {
     let path = arguments.config.clone();
     let config = check_config::read(path.as_deref(), arguments.overrides())?;
-    start_log(config.log_format);
-    block_on(serve(config, |_| Ok(())))
+    start_log(config.log_format, "info");
+    block_on(serve(Gateway::start(config), |_| Ok(())))
 }
 
-/// Starts the gateway, says where it listens, calls `started`, and stops at a signal.
+/// Awaits the gateway's start, says where it listens, calls `started`, and stops at a signal.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn serve(
-    config: Config,
+    gateway: impl Future<Output = Result<Gateway, StartError>>,
     started: impl FnOnce(&Gateway) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let handler = |kind| signal(kind).map_err(|error| Failure::doing("waiting for signals", &error));
     let (mut interrupt, mut terminate) =
         (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
-    let gateway = Gateway::start(config).await?;
+    let gateway = gateway.await?;
     for address in gateway.addresses() {
         // A script that reads the first line may have closed the pipe behind it.
         let _ = writeln!(io::stdout(), "listening on http://{address}");
@@ -56,9 +56,9 @@ pub async fn serve(
     }
 }
 
-/// Logs to standard error. `RUST_LOG` says what, `info` by default.
-pub fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// Logs to standard error. `RUST_LOG` says what, `level` where it is not set.
+pub fn start_log(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Json => log.json().init(),
@@ -71,9 +71,12 @@ pub fn start_log(format: LogFormat) {
 /// # Errors
 /// [`Failure::Running`] where there is no runtime, else the command's own.
 pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::doing("starting the runtime", &error))?
-        .block_on(command)
+        .map_err(|error| Failure::doing("starting the runtime", &error))?;
+    let result = runtime.block_on(command);
+    // Not waiting for a write to a pipe that nobody reads.
+    runtime.shutdown_background();
+    result
 }

@@ -13,89 +13,34 @@ use tokio::sync::Notify;
 use crate::hub::cursor::{Cause, Cursor, LagBounds};
 use crate::hub::echo::SenderId;
 use crate::hub::log::Log;
-use crate::hub::stream::{Stream, Subscriber};
+use crate::hub::subscription::Subscriber;
 use crate::model::frame::{self, Opcode};
 use crate::model::request::Overflow;
+use crate::web::control::Control;
+use crate::web::ending::{EndedBy, Ending};
+use crate::web::reading::{Reading, slow_consumer};
+use crate::web::rest::{Rest, RestPool};
 
 /// Parts handed to the kernel in one write.
 const PARTS: usize = 16;
 /// Control bytes that may wait; above it nothing more is read from the client, whose pings cause most of them.
 const CONTROL_ROOM: usize = 8 << 10;
-/// A copied rest of a frame up to this size belongs to the client's own memory; larger ones share [`RestPool`].
-const REST_FREE: usize = 4 << 10;
-/// Bytes of larger rests that a shard may hold at once.
-pub const REST_POOL: usize = 8 << 20;
-
-/// Room for the rests of large frames that slow clients have begun, shared by the clients of a shard.
-#[derive(Debug, Default)]
-pub struct RestPool {
-    used: Cell<usize>,
-}
-
-/// How a conversation ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Close code.
-    pub code: u16,
-    /// Reason, a stable word first.
-    pub reason: String,
-    /// Who began it.
-    pub by: EndedBy,
-}
-
-/// Who ended a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
-    /// The client closed, or broke a rule.
-    Client,
-    /// The gateway closed.
-    Gateway,
-    /// The connection was lost.
-    Network,
-}
-
-impl EndedBy {
-    /// For status and log.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            EndedBy::Client => "client",
-            EndedBy::Gateway => "gateway",
-            EndedBy::Network => "network",
-        }
-    }
-}
-
-/// One stream that the client reads.
-pub struct Reading {
-    /// The stream.
-    pub stream: Rc<Stream>,
-    /// The client's place in its log.
-    pub cursor: Cursor,
-}
-
 /// The write path of one client.
 pub struct Egress {
     socket: OnceCell<Rc<TcpStream>>,
     state: RefCell<State>,
     /// Wakes the session's task: the socket is full, or the end has come.
     wake: Notify,
-    pool: Rc<RestPool>,
     overflow: Overflow,
     lag: LagBounds,
     /// The client's own sender, where it is not to hear itself.
     mine: Cell<Option<SenderId>>,
 }
 
-#[derive(Default)]
 struct State {
-    control: Vec<u8>,
-    control_at: usize,
-    /// The copied rest of a frame that was begun, and the reading it belongs to.
-    rest: Vec<u8>,
-    rest_at: usize,
-    rest_of: Option<usize>,
-    pooled: usize,
+    control: Control,
+    /// The copied rest of a frame that was begun.
+    rest: Rest,
     readings: Vec<Reading>,
     /// The reading whose frame is partly written.
     inside: Option<usize>,
@@ -111,12 +56,21 @@ impl Egress {
     /// Before the upgrade is done there is no socket; what is published meanwhile waits in the log.
     #[must_use]
     pub fn new(readings: Vec<Reading>, overflow: Overflow, lag: LagBounds, pool: Rc<RestPool>) -> Rc<Self> {
-        let state = State { readings, blocked: true, ..State::default() };
+        let state = State {
+            control: Control::default(),
+            rest: Rest::new(pool),
+            readings,
+            inside: None,
+            blocked: true,
+            progress: None,
+            ending: None,
+            dead: false,
+            bytes: 0,
+        };
         Rc::new(Egress {
             socket: OnceCell::new(),
             state: RefCell::new(state),
             wake: Notify::new(),
-            pool,
             overflow,
             lag,
             mine: Cell::new(None),
@@ -155,25 +109,18 @@ impl Egress {
     pub fn control(&self, frames: &[u8]) {
         let mut state = self.state.borrow_mut();
         if state.ending.is_none() {
-            state.control.extend_from_slice(frames);
+            state.control.buffer().extend_from_slice(frames);
             self.pump(&mut state, false);
         }
-    }
-
-    /// Puts a ping out.
-    pub fn ping(&self) {
-        let mut bytes = Vec::with_capacity(8);
-        frame::put(&mut bytes, Opcode::Ping, b"wscast");
-        self.control(&bytes);
     }
 
     /// Puts a private message out, if there is room; says whether there was.
     pub fn message(&self, payload: &[u8]) -> bool {
         let mut state = self.state.borrow_mut();
-        let waiting = state.control.len() - state.control_at;
+        let waiting = state.control.unwritten().len();
         let fits = waiting + payload.len() <= CONTROL_ROOM || (waiting == 0 && !state.blocked);
         if fits && state.ending.is_none() {
-            frame::put(&mut state.control, Opcode::Binary, payload);
+            frame::put(state.control.buffer(), Opcode::Binary, payload);
             self.pump(&mut state, false);
         }
         fits
@@ -186,7 +133,7 @@ impl Egress {
         if state.ending.is_some() {
             return;
         }
-        state.control.extend_from_slice(frames);
+        state.control.buffer().extend_from_slice(frames);
         self.end_in(&mut state, ending, answered);
         self.pump(&mut state, false);
     }
@@ -201,7 +148,8 @@ impl Egress {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let state = self.state.borrow();
-        state.dead || (state.ending.is_some() && state.control.is_empty() && state.rest.is_empty())
+        state.dead
+            || (state.ending.is_some() && state.control.unwritten().is_empty() && state.rest.is_empty())
     }
 
     /// Whether the connection is lost.
@@ -220,17 +168,15 @@ impl Egress {
     #[must_use]
     pub fn is_choked(&self) -> bool {
         let state = self.state.borrow();
-        state.control.len() - state.control_at > CONTROL_ROOM
+        state.control.unwritten().len() > CONTROL_ROOM
     }
 
     /// How long the socket has taken no byte although there are some.
     #[must_use]
     pub fn stalled_for(&self, now: Instant) -> Duration {
         let state = self.state.borrow();
-        match state.progress {
-            Some(since) if state.blocked => now.saturating_duration_since(since),
-            _ => Duration::ZERO,
-        }
+        let since = state.progress.filter(|_| state.blocked);
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Applies `overflow=close` to a client that has been behind for too long without a wake-up.
@@ -239,11 +185,9 @@ impl Egress {
             return;
         }
         let mut state = self.state.borrow_mut();
-        let late = state.readings.iter().any(|reading| {
-            reading.cursor.lag(&reading.stream.log(), &self.lag, reading.stream.now()).is_some()
-        });
+        let late = state.readings.iter().any(|reading| reading.lag(&self.lag).is_some());
         if late && state.ending.is_none() {
-            let ending = slow_consumer(&state);
+            let ending = slow_consumer(&state.readings);
             self.end_in(&mut state, ending, false);
             self.pump(&mut state, false);
         }
@@ -299,7 +243,7 @@ impl Egress {
                     return;
                 }
             }
-            if state.control.is_empty() && state.rest.is_empty() && state.inside.is_none() {
+            if state.control.unwritten().is_empty() && state.rest.is_empty() && state.inside.is_none() {
                 return;
             }
         }
@@ -309,14 +253,14 @@ impl Egress {
     fn catch_up(&self, state: &mut State, slot: usize) -> bool {
         let stream = Rc::clone(&state.readings[slot].stream);
         let log = stream.log();
-        let reading = &state.readings[slot];
         let (to, cause) = match self.overflow {
             Overflow::Latest => (log.head_sequence().saturating_sub(1), Cause::Latest),
             Overflow::Skip | Overflow::Close => {
                 let now = stream.now();
-                let Some(cause) = reading.cursor.lag(&log, &self.lag, now) else { return false };
+                let cursor = &state.readings[slot].cursor;
+                let Some(cause) = cursor.lag(&log, &self.lag, now) else { return false };
                 if self.overflow == Overflow::Close {
-                    let ending = slow_consumer(state);
+                    let ending = slow_consumer(&state.readings);
                     drop(log);
                     self.end_in(state, ending, false);
                     return true;
@@ -333,9 +277,9 @@ impl Egress {
         if to <= cursor.sequence() {
             return false;
         }
-        let before = rest.len();
-        cursor.jump(log, to, cause, rest);
-        if rest.len() > before {
+        let held = rest.buffer().len();
+        cursor.jump(log, to, cause, rest.buffer());
+        if rest.buffer().len() > held {
             self.hold_rest(state, slot);
         }
         true
@@ -343,36 +287,23 @@ impl Egress {
 
     /// A rest has been copied for the reading `slot`.
     fn hold_rest(&self, state: &mut State, slot: usize) {
-        state.rest_of = Some(slot);
         state.inside = None;
-        if state.rest.len() > REST_FREE {
-            state.pooled = state.rest.len();
-            self.pool.used.set(self.pool.used.get() + state.pooled);
-            if self.pool.used.get() > REST_POOL {
-                // No room for its half a frame: the connection can't go on, nor be closed in order.
-                state.dead = true;
-                state.ending.get_or_insert_with(|| Ending {
-                    code: 4508,
-                    reason: "slow_consumer: too many large frames half written".to_owned(),
-                    by: EndedBy::Gateway,
-                });
-                self.release(state);
-                self.wake.notify_one();
-            }
+        if !state.rest.hold(slot) {
+            // No room for its half a frame: the connection can't go on, nor be closed in order.
+            state.dead = true;
+            state.ending.get_or_insert_with(|| Ending {
+                code: 4508,
+                reason: "slow_consumer: too many large frames half written".to_owned(),
+                by: EndedBy::Gateway,
+            });
+            self.wake.notify_one();
         }
-    }
-
-    fn release(&self, state: &mut State) {
-        self.pool.used.set(self.pool.used.get() - state.pooled);
-        state.pooled = 0;
-        state.rest = Vec::new();
-        state.rest_at = 0;
     }
 
     /// Takes note of the end: nothing of the streams is written any more but the frame that was begun.
     fn end_in(&self, state: &mut State, ending: Ending, answered: bool) {
         if !answered {
-            frame::put_close(&mut state.control, ending.code, &ending.reason);
+            frame::put_close(state.control.buffer(), ending.code, &ending.reason);
         }
         state.ending = Some(ending);
         let begun = state.inside;
@@ -381,7 +312,7 @@ impl Egress {
             let log = stream.log();
             if begun == Some(slot) {
                 let State { readings, rest, .. } = &mut *state;
-                readings[slot].cursor.copy_rest(&log, rest);
+                readings[slot].cursor.copy_rest(&log, rest.buffer());
                 self.hold_rest(state, slot);
             }
         }
@@ -390,29 +321,22 @@ impl Egress {
 
     /// Each of the following says whether the socket took everything.
     fn pump_rest(&self, state: &mut State) -> bool {
-        while state.rest_at < state.rest.len() {
-            let written = self.socket().map(|socket| socket.try_write(&state.rest[state.rest_at..]));
+        while !state.rest.unwritten().is_empty() {
+            let written = self.socket().map(|socket| socket.try_write(state.rest.unwritten()));
             let Some(written) = self.took(state, written) else { return false };
-            state.rest_at += written;
+            state.rest.advance(written);
         }
-        if let Some(slot) = state.rest_of.take() {
+        if let Some(slot) = state.rest.finish() {
             state.readings[slot].cursor.finished();
-            self.release(state);
         }
         true
     }
 
     fn pump_control(&self, state: &mut State) -> bool {
-        while state.control_at < state.control.len() {
-            let written = self.socket().map(|socket| socket.try_write(&state.control[state.control_at..]));
+        while !state.control.unwritten().is_empty() {
+            let written = self.socket().map(|socket| socket.try_write(state.control.unwritten()));
             let Some(written) = self.took(state, written) else { return false };
-            state.control_at += written;
-        }
-        state.control_at = 0;
-        if state.control.capacity() > 256 {
-            state.control = Vec::new();
-        } else {
-            state.control.clear();
+            state.control.advance(written);
         }
         true
     }
@@ -511,7 +435,7 @@ impl Subscriber for Egress {
         if state.ending.is_some() {
             // The rest of a frame that was begun has been copied, and is still being written.
             let State { readings, rest, .. } = &mut *state;
-            readings[slot].cursor.jump(log, log.head_sequence(), Cause::Closed, rest);
+            readings[slot].cursor.jump(log, log.head_sequence(), Cause::Closed, rest.buffer());
             return;
         }
         let cause = match self.overflow {
@@ -521,28 +445,8 @@ impl Subscriber for Egress {
         let to = keep.max(Cursor::near_head(log, &self.lag, now)).min(log.head_sequence());
         self.jump(&mut state, log, slot, to, cause);
         if self.overflow == Overflow::Close {
-            let ending = slow_consumer(&state);
+            let ending = slow_consumer(&state.readings);
             self.end_in(&mut state, ending, false);
         }
     }
-}
-
-impl Drop for Egress {
-    fn drop(&mut self) {
-        self.pool.used.set(self.pool.used.get() - self.state.get_mut().pooled);
-    }
-}
-
-/// The end of a client that was to be closed rather than skip.
-fn slow_consumer(state: &State) -> Ending {
-    let lost: u64 = state
-        .readings
-        .iter()
-        .map(|reading| {
-            let lost = reading.cursor.lost();
-            // What waits will not be written any more either.
-            lost.bytes + lost.datagrams + lost.age + reading.cursor.untouched(&reading.stream.log())
-        })
-        .sum();
-    Ending { code: 4508, reason: format!("slow_consumer: lost={lost}"), by: EndedBy::Gateway }
 }

@@ -7,7 +7,7 @@ use hyper::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -27,7 +27,7 @@ impl Handshake {
     /// Reads the request's headers; `None` when it asks for no WebSocket.
     ///
     /// # Errors
-    /// 400 for a missing, double or wrong key, or a body; 405 for another method; 426 for another version.
+    /// 400 for a missing, double or wrong key, a body, or HTTP/1.0; 405 for another method; 426 for another version.
     pub fn read<B>(request: &Request<B>) -> Result<Option<Self>, Refusal> {
         let headers = request.headers();
         if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
@@ -35,6 +35,10 @@ impl Handshake {
         }
         if request.method() != Method::GET {
             return Err(Refusal::method("GET"));
+        }
+        // HTTP/1.0 knows no upgrade (RFC 9110 section 7.8): nothing would hand the connection over.
+        if request.version() != Version::HTTP_11 {
+            return Err(Refusal::malformed("a WebSocket handshake needs HTTP/1.1"));
         }
         if headers.contains_key(TRANSFER_ENCODING)
             || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
@@ -16,18 +16,18 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
-use crate::hub::hub::Subscription;
-use crate::hub::stream::Subscriber;
+use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::frame;
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::body::Body;
-use crate::web::egress::{EndedBy, Ending};
+use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
+use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Connection, Conversation, Server};
 use crate::web::session::{self, Session};
@@ -112,7 +112,12 @@ async fn answer(
             struct All {
                 interfaces: Vec<InterfaceStatus>,
             }
-            let interfaces = server.hub().interfaces().iter().map(super::super::lan::interface::Interface::status).collect();
+            let interfaces = server
+                .hub()
+                .interfaces()
+                .iter()
+                .map(super::super::lan::interface::Interface::status)
+                .collect();
             Ok(json(&All { interfaces }))
         }
         _ => stream(server, connection, request, &caller),
@@ -223,20 +228,29 @@ fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn only_reading<B>(request: &Request<B>) -> Result<(), Refusal> {
+fn only_reading(request: &Request<Incoming>) -> Result<(), Refusal> {
     match *request.method() {
-        Method::GET | Method::HEAD => Ok(()),
+        Method::GET | Method::HEAD => no_body(request),
         _ => Err(Refusal::method("GET, HEAD")),
     }
 }
 
+/// Nothing here reads one, so who sends one means something else.
+fn no_body(request: &Request<Incoming>) -> Result<(), Refusal> {
+    if request.body().is_end_stream() {
+        Ok(())
+    } else {
+        Err(Refusal::malformed(format!("{} takes no body", request.method())))
+    }
+}
+
 /// For what other origins' pages may fetch: the answer to a preflight, or nothing when it is an ordinary read.
-fn readable_by_pages<B>(request: &Request<B>) -> Result<Option<Response<Body>>, Refusal> {
+fn readable_by_pages(request: &Request<Incoming>) -> Result<Option<Response<Body>>, Refusal> {
     if gate::is_cross_site(request.headers()) {
         return Err(Refusal::not_allowed("another site's page asks without saying which"));
     }
     match *request.method() {
-        Method::GET | Method::HEAD => Ok(None),
+        Method::GET | Method::HEAD => no_body(request).map(|()| None),
         Method::OPTIONS => {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -305,7 +319,7 @@ impl HttpSession {
         server: &Rc<Server>,
         connection: Rc<Connection>,
         opening: &Opening,
-        readings: Vec<session::Reading>,
+        readings: Vec<Reading>,
     ) -> StreamBody {
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let reader = Reader::new(readings, opening.options.overflow, server.hub().lag_bounds());
@@ -359,7 +373,7 @@ impl Conversation for HttpSession {
 
     fn status(&self) -> SessionStatus {
         let (subscriptions, bytes) =
-            self.reader.look(|readings| readings.iter().map(session::subscription).collect());
+            self.reader.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),

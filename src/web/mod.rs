@@ -2,14 +2,18 @@
 
 pub mod admission;
 pub mod body;
+pub mod control;
 pub mod egress;
+pub mod ending;
 pub mod gate;
 pub mod handshake;
 pub mod http;
 pub mod opening;
 pub mod page;
 pub mod reader;
+pub mod reading;
 pub mod refusal;
+pub mod rest;
 pub mod server;
 pub mod session;
 pub mod websocket;

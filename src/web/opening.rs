@@ -6,16 +6,18 @@ use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
 use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::key::StreamKey;
 use crate::hub::sender::SenderKey;
-use crate::hub::stream::{Stream, StreamKey};
+use crate::hub::stream::Stream;
 use crate::lan::interface::Interfaces;
+use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::group::Group;
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
-use crate::web::egress::Reading;
+use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
 /// A stream request that was checked against policy and limits and found its interfaces. Nothing is joined yet.
@@ -66,8 +68,10 @@ impl Opening {
         let selectors = selectors(group, &options, named, config, interfaces)?;
         let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
-            let reason =
-                format!("{} interfaces are more than the {most} streams a session may have", selectors.len());
+            let reason = format!(
+                "{} interfaces are more than the {most} streams a session may have (--limit streams-per-session)",
+                selectors.len()
+            );
             return Err(Refusal::not_allowed(reason));
         }
         let interface = selectors
@@ -107,11 +111,19 @@ impl Opening {
     /// Joins, or finds joined, each stream, with a place in its log.
     ///
     /// # Errors
-    /// 503 when the gateway has joined as many streams, or as fast, as it may.
+    /// 503 when the gateway has joined as many streams, or as fast, as it may, or others hold what it needs; 400 or 403
+    /// when the kernel takes no such join at all.
     pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
         let reading = |key: &StreamKey| {
             let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
                 SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+                SubscribeError::Join(failed) => match failed.remedy {
+                    Remedy::Request => Refusal::malformed(failed.to_string()),
+                    Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
+                    Remedy::Interface | Remedy::Others => {
+                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
+                    }
+                },
             })?;
             let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
             Ok(Reading { stream, cursor })

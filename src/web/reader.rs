@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::hub::cursor::{Cause, Cursor, LagBounds};
-use crate::hub::hub::Subscription;
 use crate::hub::log::Log;
-use crate::hub::stream::Subscriber;
+use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::request::Overflow;
-use crate::web::egress::Reading;
+use crate::web::reading::Reading;
 
 /// Payload bytes handed to hyper at once.
 const BLOCK: usize = 64 << 10;

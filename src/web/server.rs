@@ -24,9 +24,10 @@ use crate::hub::hub::Hub;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
 use crate::web::admission::Admitted;
-use crate::web::egress::{Ending, RestPool};
+use crate::web::ending::Ending;
 use crate::web::gate::Gate;
 use crate::web::http;
+use crate::web::rest::RestPool;
 
 /// From the connection to the last byte of the request's head.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);

@@ -13,15 +13,15 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
-use crate::hub::hub::Subscription;
 use crate::hub::sender::{NotSent, Sender};
-use crate::hub::stream::Subscriber;
-use crate::model::frame::FrameBounds;
-use crate::model::status::{SessionStatus, SubscriptionStatus};
+use crate::hub::subscription::{Subscriber, Subscription};
+use crate::model::frame::{self, FrameBounds, Opcode};
+use crate::model::status::SessionStatus;
 use crate::sys::{random, socket};
-pub use crate::web::egress::Reading;
-use crate::web::egress::{Egress, EndedBy, Ending};
+use crate::web::egress::Egress;
+use crate::web::ending::{EndedBy, Ending};
 use crate::web::opening::Opening;
+use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
 use crate::web::websocket::{Incoming, ReadEnd, WebSocket, WebSocketLimits};
 
@@ -123,19 +123,21 @@ impl Session {
             read_buffer: READ_BUFFER,
         };
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
-        // The socket says nothing of what has been read from it already.
-        let mut more = !early.is_empty();
+        // What was read with the request wakes nobody.
+        let mut unread = !early.is_empty();
         self.websocket.replace(Some(WebSocket::server(&limits, early, Instant::now())));
         self.socket.replace(Some(Rc::clone(&socket)));
         let registered = self.server.register(Rc::clone(&self) as _);
         self.egress.attach(Rc::clone(&socket));
         while !self.egress.is_dead() && self.egress.ending().is_none() {
             tokio::select! {
-                () = tokio::task::yield_now(), if more && !self.egress.is_choked() => {
-                    more = self.read(&socket);
-                }
-                ready = socket.readable(), if !more && !self.egress.is_choked() => match ready {
-                    Ok(()) => more = self.read(&socket),
+                ready = readable(&socket, unread), if !self.egress.is_choked() => match ready {
+                    Ok(()) => {
+                        unread = self.read(&socket);
+                        if unread {
+                            tokio::task::yield_now().await;
+                        }
+                    }
                     Err(_) => self.egress.abandon(),
                 },
                 ready = socket.writable(), if self.egress.is_blocked() => match ready {
@@ -333,7 +335,9 @@ impl Session {
         }
         self.heard.set(false);
         if !self.egress.is_blocked() {
-            self.egress.ping();
+            let mut ping = Vec::with_capacity(8);
+            frame::put(&mut ping, Opcode::Ping, b"wscast");
+            self.egress.control(&ping);
         }
     }
 }
@@ -364,7 +368,8 @@ impl Conversation for Session {
     }
 
     fn status(&self) -> SessionStatus {
-        let (subscriptions, bytes) = self.egress.look(|readings| readings.iter().map(subscription).collect());
+        let (subscriptions, bytes) =
+            self.egress.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
@@ -376,22 +381,6 @@ impl Conversation for Session {
             subscriptions,
             sender: self.sender.borrow().as_ref().map(|sender| sender.status()),
         }
-    }
-}
-
-/// The books of one reading.
-#[must_use]
-pub fn subscription(reading: &Reading) -> SubscriptionStatus {
-    let log = reading.stream.log();
-    SubscriptionStatus {
-        stream: reading.stream.number(),
-        group: reading.stream.key().group.to_string(),
-        interface: reading.stream.interface(),
-        published: reading.cursor.published(&log),
-        written: reading.cursor.written(),
-        withheld: reading.cursor.withheld(),
-        lost: reading.cursor.lost(),
-        pending: reading.cursor.pending(&log),
     }
 }
 
@@ -410,6 +399,11 @@ pub async fn say_goodbye(socket: &TcpStream, close: &[u8]) {
         discard(socket).await;
     };
     let _ = tokio::time::timeout(CLOSING, goodbye).await;
+}
+
+/// Waits for something to read, unless the last turn has left something unread.
+async fn readable(socket: &TcpStream, unread: bool) -> io::Result<()> {
+    if unread { Ok(()) } else { socket.readable().await }
 }
 
 /// Reads and throws away until the peer closes, or [`CLOSING_BYTES`] have come.

@@ -1,1 +1,210 @@
-//! Each limit, reached and not reached.
+//! Each limit reached, with one below it, and all of them lifted.
+
+use std::net::{SocketAddr, TcpStream};
+use std::ops::RangeInclusive;
+
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use crate::support::gateway::{Answer, TestGateway};
+use crate::support::lab::{PATIENCE, lab_test, wait_for};
+use crate::support::raw::{Raw, handshake};
+
+lab_test! {
+    fn connections_are_counted_in_all(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--limit", "connections=3"]);
+        let mut held: Vec<TcpStream> = (0..2).map(|_| gateway.connect()).collect();
+        assert_eq!(gateway.fetch("/healthz").status, 200, "the third");
+        held.push(await_room(&gateway, "/udp/239.1.2.3:5000"));
+        let answer = gateway.fetch("/healthz");
+        assert_turned_away(&answer, 503, "--limit connections)", 5..=30);
+        held.pop();
+        await_room(&gateway, "/udp/239.1.2.3:5000");
+    }
+}
+
+lab_test! {
+    fn connections_are_counted_for_each_address(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--limit", "connections-per-address=2"]);
+        let _held = [gateway.open("/udp/239.1.2.3:5000"), gateway.open("/udp/239.1.2.3:5000")];
+        let answer = gateway.fetch("/healthz");
+        assert_turned_away(&answer, 429, "--limit connections-per-address", 5..=15);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.address);
+        assert_eq!(gateway.ask_from("gw", gateway.address, &request).status, 200, "another address");
+    }
+}
+
+lab_test! {
+    fn connections_come_at_a_rate_for_each_address(lab) {
+        let gateway =
+            TestGateway::start(lab, &["--interface", "lan0", "--limit", "connection-rate-per-address=1/s"]);
+        // Twice the rate at once.
+        for _ in 0..2 {
+            assert_eq!(gateway.fetch("/healthz").status, 200);
+        }
+        let refused = (0..10).map(|_| gateway.fetch("/healthz")).find(|answer| answer.status != 200);
+        assert_turned_away(&refused.expect("a refusal"), 429, "--limit connection-rate-per-address", 5..=15);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.address);
+        assert_eq!(gateway.ask_from("gw", gateway.address, &request).status, 200, "another address");
+        wait_for("the rate to allow another", PATIENCE, || {
+            (gateway.fetch("/healthz").status == 200).then_some(())
+        });
+    }
+}
+
+lab_test! {
+    fn handshakes_are_counted_until_their_request_has_come(lab) {
+        for (limit, status, after) in
+            [("handshakes-per-address", 429, 5..=15), ("handshakes", 503, 5..=30)]
+        {
+            let gateway = TestGateway::start(lab, &[
+                "--interface", "lan0", "--limit", &format!("{limit}=3"), "--limit", "connection-rate-per-address=off",
+            ]);
+            // Connections that have asked for something do not count.
+            let _asked: Vec<_> = (0..5).map(|_| gateway.open("/udp/239.1.2.3:5000")).collect();
+            let mut idle: Vec<TcpStream> = (0..2).map(|_| gateway.connect()).collect();
+            assert_eq!(gateway.fetch("/healthz").status, 200, "the third");
+            idle.push(gateway.connect());
+            let answer = wait_for("a refusal", PATIENCE, || {
+                Some(gateway.fetch("/healthz")).filter(|answer| answer.status != 200)
+            });
+            assert_turned_away(&answer, status, &format!("--limit {limit})"), after);
+            idle.pop();
+            await_room(&gateway, "/udp/239.1.2.3:5000");
+        }
+    }
+}
+
+lab_test! {
+    fn streams_are_counted(lab) {
+        let gateway = TestGateway::start(lab, &[
+            "--interface", "lan0", "--linger", "0", "--limit", "streams=2", "--limit", "join-rate=off",
+        ]);
+        let first = gateway.open("/udp/239.1.2.1:5000");
+        let _second = gateway.open("/udp/239.1.2.2:5000");
+        let _again = gateway.open("/udp/239.1.2.2:5000");
+        let refused = gateway.ask(&handshake(gateway.address, "/udp/239.1.2.3:5000", &[]));
+        assert_turned_away(&refused, 503, "2 streams", 5..=30);
+        assert_turned_away(&gateway.fetch("/udp/239.1.2.3:5000"), 503, "--limit streams", 5..=30);
+        // A page's script learns it the same way, as nobody needs to mend anything.
+        let origin = format!("Origin: http://{}", gateway.address);
+        let refused = gateway.ask(&handshake(gateway.address, "/udp/239.1.2.3:5000", &[&origin]));
+        assert_turned_away(&refused, 503, "--limit streams", 5..=30);
+        first.close();
+        gateway.status_with("a place to be free", |status| {
+            status["streams"].as_array().is_some_and(|streams| streams.len() == 1)
+        });
+        gateway.open("/udp/239.1.2.3:5000");
+    }
+}
+
+lab_test! {
+    fn a_session_reads_so_many_streams(lab) {
+        // lo, lan0, lan1 and mgmt0 make four.
+        for (most, status) in [(3, 403), (4, 101)] {
+            let gateway = TestGateway::start(lab, &[
+                "--limit", &format!("streams-per-session={most}"), "--limit", "join-rate=off",
+            ]);
+            let path = "/udp/239.1.2.3:5000?interface=all";
+            if status == 101 {
+                Raw::open(gateway.connect(), gateway.address, path);
+            } else {
+                let refused = gateway.ask(&handshake(gateway.address, path, &[]));
+                assert_eq!(refused.status, status, "{refused:?}");
+                assert!(refused.body.contains("4 interfaces") && refused.body.contains("--limit streams-per-session"), "{refused:?}");
+                assert_eq!(gateway.status()["streams"], json!([]), "nothing is joined on the way");
+            }
+        }
+    }
+}
+
+lab_test! {
+    fn joins_come_at_a_rate(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--limit", "join-rate=1/s"]);
+        let _first = [gateway.open("/udp/239.1.2.1:5000"), gateway.open("/udp/239.1.2.2:5000")];
+        let mut held = Vec::new();
+        let refused = (3..20).find_map(|number| {
+            let request = handshake(gateway.address, &format!("/udp/239.1.2.{number}:5000"), &[]);
+            let mut stream = gateway.connect();
+            let answer = Answer::to(&mut stream, &request);
+            held.push(stream);
+            (answer.status != 101).then_some(answer)
+        });
+        assert_turned_away(&refused.expect("a refusal"), 503, "--limit join-rate", 5..=30);
+        // What is joined already costs nothing.
+        for _ in 0..5 {
+            gateway.open("/udp/239.1.2.1:5000");
+        }
+        await_room(&gateway, "/udp/239.1.2.99:5000");
+    }
+}
+
+lab_test! {
+    fn all_of_them_are_lifted_at_once(lab) {
+        let limited = TestGateway::start(lab, &["--interface", "lan0"]);
+        let line = limited.logged("memory bound");
+        let bound = limited.status()["gateway"]["memory_bound_bytes"].as_u64().expect("a bound");
+        assert!(line.contains("64 streams x") && line.contains("1024 clients x 16KiB"), "{line}");
+        assert!(line.contains(&format!("bytes={bound}")), "{line}");
+        drop(limited);
+
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--limit", "all=off"]);
+        assert!(gateway.logged("limits are lifted").contains("WARN"));
+        assert!(gateway.logged("no memory bound").contains("WARN"));
+        assert_eq!(gateway.status()["gateway"]["memory_bound_bytes"], json!(null));
+        let _idle: Vec<TcpStream> = (0..100).map(|_| gateway.connect()).collect();
+        let _streams: Vec<_> =
+            (0..100).map(|number| gateway.open(&format!("/udp/239.1.3.{number}:5000"))).collect();
+        assert_eq!(gateway.status()["streams"].as_array().map(Vec::len), Some(100));
+        // A later setting puts one back.
+        let gateway = TestGateway::start(lab, &[
+            "--interface", "lan0", "--limit", "all=off", "--limit", "connections-per-address=1",
+        ]);
+        let _held = gateway.open("/udp/239.1.2.3:5000");
+        assert_turned_away(&gateway.fetch("/healthz"), 429, "--limit connections-per-address", 5..=15);
+    }
+}
+
+lab_test! {
+    fn one_ipv6_network_is_one_address(lab) {
+        lab.sh("ip -n cli address add fd09::3/64 dev eth0 nodad");
+        let gateway = TestGateway::start_with(lab, &[
+            "--listen", "[fd09::1]:0", "--no-auth", "--allow-receive", "[ff15::]/16", "--interface", "lan0",
+            "--limit", "connections-per-address=1",
+        ]);
+        let from = |source: &str| {
+            let source: SocketAddr = source.parse().unwrap();
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+            socket.bind(&source.into()).unwrap();
+            socket.connect(&gateway.address.into()).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            TcpStream::from(socket)
+        };
+        let [first, second] = lab.on("cli", || [from("[fd09::2]:0"), from("[fd09::3]:0")]);
+        Raw::open(first.try_clone().unwrap(), gateway.address, "/udp/[ff15::42]:5000");
+        let request = handshake(gateway.address, "/udp/[ff15::42]:5000", &[]);
+        let answer = Answer::to(&mut &second, &request);
+        assert_turned_away(&answer, 429, "--limit connections-per-address", 5..=15);
+        drop(first);
+    }
+}
+
+/// Asserts a refusal that asks to come back, and within which seconds.
+fn assert_turned_away(answer: &Answer, status: u16, words: &str, after: RangeInclusive<u32>) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert!(answer.body.contains(words), "{words:?} is not in {answer:?}");
+    assert_eq!(answer.body.lines().count(), 1, "{answer:?}");
+    assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()), "{answer:?}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
+    let seconds = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+    assert!(seconds.is_some_and(|seconds: u32| after.contains(&seconds)), "{answer:?}");
+}
+
+/// Waits until `path` can be had as a WebSocket; its connection.
+fn await_room(gateway: &TestGateway<'_>, path: &str) -> TcpStream {
+    wait_for(&format!("room for {path}"), PATIENCE, || {
+        let mut stream = gateway.connect();
+        let answer = Answer::to(&mut stream, &handshake(gateway.address, path, &[]));
+        (answer.status == 101).then_some(stream)
+    })
+}

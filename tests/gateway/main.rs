@@ -1,4 +1,5 @@
 //! The built gateway in a lab, talked to over real sockets.
+#![allow(clippy::unwrap_used)] // a failed one fails its test
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,4 +17,5 @@ mod sending;
 mod slow;
 mod source_specific;
 mod streams;
+mod urls;
 mod video;

@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::client::WebSocket;
 use super::lab::{Lab, PATIENCE, wait_for};
 
-/// What lets everything in the lab be received: the tests that are about policy say their own.
-const OPEN: [&str; 7] = [
+/// What lets everything in the lab be received, and asked for as often as a waiting test does: the tests that are about
+/// policy say their own.
+const OPEN: [&str; 9] = [
     "--no-auth",
     "--allow-receive",
     "239.0.0.0/8",
@@ -20,6 +21,8 @@ const OPEN: [&str; 7] = [
     "232.0.0.0/8",
     "--allow-receive",
     "ff00::/8",
+    "--limit",
+    "connection-rate-per-address=off",
 ];
 
 /// A gateway; killed when dropped.
@@ -51,11 +54,17 @@ impl<'a> TestGateway<'a> {
 
     /// On host `gw`, with these arguments of `wscast serve` and no others.
     pub fn start_with(lab: &'a Lab, arguments: &[&str]) -> Self {
+        Self::start_in(lab, arguments, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_in(lab: &'a Lab, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = lab
             .command("gw", env!("CARGO_BIN_EXE_wscast"))
             .arg("serve")
             .args(arguments)
             .env("RUST_LOG", "debug")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -132,12 +141,14 @@ impl<'a> TestGateway<'a> {
 
     /// Sends `request` as it is and reads the answer to its end.
     pub fn ask(&self, request: &str) -> Answer {
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).expect("write the request");
-        let mut bytes = Vec::new();
-        // A reset behind the answer is none of the answer's business.
-        let _ = stream.read_to_end(&mut bytes);
-        Answer::parse(&String::from_utf8_lossy(&bytes))
+        self.ask_from("cli", self.address, request)
+    }
+
+    /// The same from another host, at another of its addresses.
+    pub fn ask_from(&self, host: &str, address: SocketAddr, request: &str) -> Answer {
+        let mut stream = self.lab.on(host, || TcpStream::connect(address).expect("connect to the gateway"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a deadline");
+        Answer::to(&mut stream, request)
     }
 
     /// `/api/v1/status`.
@@ -188,6 +199,21 @@ impl Drop for TestGateway<'_> {
 }
 
 impl Answer {
+    /// Sends `request` as it is and reads the answer to its end; of a 101, the head alone.
+    pub fn to(stream: &mut (impl Read + Write), request: &str) -> Self {
+        stream.write_all(request.as_bytes()).expect("write the request");
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !(bytes.ends_with(b"\r\n\r\n") && bytes.starts_with(b"HTTP/1.1 101 ")) {
+            match stream.read(&mut byte) {
+                // A reset behind the answer is none of the answer's business.
+                Ok(0) | Err(_) => break,
+                Ok(_) => bytes.push(byte[0]),
+            }
+        }
+        Answer::parse(&String::from_utf8_lossy(&bytes))
+    }
+
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());

@@ -127,10 +127,15 @@ pub fn skip(program: &str, package: &str) -> bool {
     if std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
         return false;
     }
+    lacks(&format!("{program} (Debian package {package})"));
+    true
+}
+
+/// Says that the test that calls it is skipped because the machine has no `what`, or fails it where that is not allowed.
+pub fn lacks(what: &str) {
     let test = std::env::var(INSIDE)
         .unwrap_or_else(|_| std::thread::current().name().unwrap_or("a test").to_owned());
-    skipped(&test, &format!("needs {program} (Debian package {package})"));
-    true
+    skipped(&test, &format!("needs {what}"));
 }
 
 /// Says that `test` is skipped, or fails it where that is not allowed.

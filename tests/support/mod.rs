@@ -5,3 +5,4 @@ pub mod client;
 pub mod flow;
 pub mod gateway;
 pub mod lab;
+pub mod raw;

@@ -1,0 +1,16 @@
+//! What makes two subscriptions share a stream.
+
+use crate::model::group::Group;
+use crate::model::selector::InterfaceSelector;
+use crate::model::source::SourceFilter;
+
+/// What makes two subscriptions share a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    /// Where to join, never `all`.
+    pub interface: InterfaceSelector,
+    /// What.
+    pub group: Group,
+    /// From whom.
+    pub filter: SourceFilter,
+}

@@ -1,0 +1,44 @@
+//! What a hub and its streams are set up with.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::hub::echo::Echoes;
+use crate::hub::log::LogBounds;
+use crate::model::limits::Limits;
+use crate::sys::batch::ReceiveBatch;
+
+/// What a hub is made from.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// The shard's number.
+    pub shard: usize,
+    /// Receive buffer to ask for on each stream's socket, in bytes.
+    pub receive_buffer: usize,
+    /// Time from one flush of a stream to the next at least.
+    pub hold: Duration,
+    /// How long a stream stays joined after its last subscriber left.
+    pub linger: Duration,
+    /// Bounds of logs, lag, replay and sends.
+    pub limits: Limits,
+}
+
+/// What a stream needs of its surroundings.
+#[derive(Clone)]
+pub struct StreamSettings {
+    /// Bounds of the log.
+    pub log: LogBounds,
+    /// Receive buffer to ask the kernel for, in bytes.
+    pub receive_buffer: usize,
+    /// Time from one flush to the next at least; zero for none.
+    pub hold: Duration,
+    /// Start of the shard's clock.
+    pub epoch: Instant,
+    /// The senders of this shard.
+    pub echoes: Rc<Echoes>,
+    /// The shard's receive buffers.
+    pub batch: Rc<RefCell<ReceiveBatch>>,
+    /// The shard's number.
+    pub shard: usize,
+}

@@ -1,0 +1,209 @@
+//! `wscast send`: a program or person that sends to a group.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use crate::cli::SendArgs;
+use crate::lan::interface::Interface;
+use crate::lan::transmit::{TransmitOptions, Transmitter};
+use crate::model::group::Group;
+use crate::model::selector::InterfaceSelector;
+use crate::tools::content::{Content, Cut, Numbering};
+use crate::tools::counters::{LiveLine, REFRESH, Traffic, say};
+use crate::tools::failure::Failure;
+use crate::tools::pace::Pace;
+use crate::tools::place::Place;
+use crate::tools::refusal;
+use crate::tools::serve::block_on;
+use crate::tools::stop::Stop;
+
+/// Bytes of a datagram that is cut from input: seven MPEG-TS packets, which fit every Ethernet.
+const CUT: usize = 1316;
+/// Bytes of a datagram that is made up.
+const FILLER: usize = 100;
+/// Datagrams sent before signals and the terminal get their turn.
+const TURN: usize = 64;
+/// How long to wait where the socket's own buffer is full; the interface empties it.
+const FULL: Duration = Duration::from_millis(1);
+
+/// Sends until the input ends, the count is reached or a signal comes.
+///
+/// # Errors
+/// [`Failure::Usage`] for flags that don't go together, [`Failure::Running`] where the kernel refuses.
+pub fn run(arguments: &SendArgs) -> Result<(), Failure> {
+    check(arguments)?;
+    block_on(send(arguments))
+}
+
+async fn send(arguments: &SendArgs) -> Result<(), Failure> {
+    let stop = Stop::at_signal()?;
+    let group = arguments.group;
+    let place = Place::find(&group, arguments.interface.as_ref())?.swap_remove(0);
+    if let Some(doubt) = place.doubt() {
+        say(format_args!("wscast: {doubt}"));
+    }
+    let options = TransmitOptions { ttl: arguments.ttl, loopback: !arguments.no_loop };
+    let transmitter = Transmitter::open(group, &place.interface, options, None)
+        .map_err(|error| Failure::Running(error.to_string()))?;
+    say(format_args!("sending to {group} on {} (chosen by {})", place.interface.name, place.chosen_by));
+    let interval = arguments.interval.or(arguments.rate.map(Pace::interval)).unwrap_or_default();
+    let mut sending = Sending {
+        transmitter,
+        content: content(arguments)?,
+        pace: Pace::new(interval, Instant::now()),
+        taken: None,
+        left: count(arguments),
+        sent: Traffic::default(),
+        full: 0,
+        group,
+        interface: place.interface,
+    };
+    let mut live = LiveLine::on_terminal();
+    let mut refresh = tokio::time::interval(REFRESH);
+    let mut stop = pin!(stop.wait());
+    let result = loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break Ok(()),
+            _ = refresh.tick(), if live.is_some() => {
+                if let Some(live) = &mut live {
+                    live.show(&sending.sent, &sending.troubles(), Instant::now());
+                }
+            }
+            turn = sending.turn() => match turn {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(failure) => break Err(failure),
+            },
+        }
+    };
+    if let Some(live) = &mut live {
+        live.clear();
+    }
+    say(format_args!("sent {}{}", sending.sent, sending.losses()));
+    result?;
+    if sending.sent.datagrams() == 0 && sending.full > 0 {
+        return Err(Failure::Running(format!("sending to {group}: nothing could be sent")));
+    }
+    Ok(())
+}
+
+/// One sending, on its way.
+struct Sending {
+    transmitter: Transmitter,
+    content: Content,
+    pace: Pace,
+    /// Taken from the content and not sent yet.
+    taken: Option<Vec<u8>>,
+    /// How many may still be taken.
+    left: u64,
+    sent: Traffic,
+    /// Datagrams that the interface's queue had no room for.
+    full: u64,
+    group: Group,
+    interface: Interface,
+}
+
+impl Sending {
+    /// Sends what is due, at most [`TURN`] datagrams, after waiting for the first; says whether there is more. Dropped
+    /// while it waits, it goes on where it was.
+    async fn turn(&mut self) -> Result<bool, Failure> {
+        for _ in 0..TURN {
+            if self.taken.is_none() {
+                if self.left == 0 {
+                    return Ok(false);
+                }
+                if self.pace.due() > Instant::now() {
+                    tokio::time::sleep_until(self.pace.due().into()).await;
+                }
+                self.taken = self.content.next().await?;
+                if self.taken.is_none() {
+                    return Ok(false);
+                }
+                self.pace.take(Instant::now());
+                self.left -= 1;
+            }
+            self.send().await?;
+        }
+        tokio::task::yield_now().await;
+        Ok(true)
+    }
+
+    /// Sends the datagram that was taken.
+    async fn send(&mut self) -> Result<(), Failure> {
+        while let Some(payload) = &self.taken {
+            match self.transmitter.send(payload) {
+                Ok(()) => self.sent.count(payload.len(), Instant::now()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(FULL).await;
+                    continue;
+                }
+                // The queue empties by itself: what it had no room for is lost, what comes later is not.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.full += 1,
+                Err(error) => {
+                    let (size, group, interface) = (payload.len(), self.group, &self.interface);
+                    let reason = refusal::reason(&error, size, group, interface);
+                    return Err(Failure::Running(format!(
+                        "sending {size} bytes to {group} on {}: {reason}",
+                        interface.name
+                    )));
+                }
+            }
+            self.taken = None;
+        }
+        Ok(())
+    }
+
+    /// For the live line.
+    fn troubles(&self) -> String {
+        if self.full == 0 { String::new() } else { format!("queue full {}", self.full) }
+    }
+
+    /// For the summary.
+    fn losses(&self) -> String {
+        if self.full == 0 {
+            return String::new();
+        }
+        format!(
+            "; {} more found the queue of {} full and are lost: send slower with --rate",
+            self.full, self.interface.name
+        )
+    }
+}
+
+fn check(arguments: &SendArgs) -> Result<(), Failure> {
+    let has_input = arguments.file.is_some() || arguments.line;
+    if arguments.interface == Some(InterfaceSelector::All) {
+        let words = "--interface all is for receiving; to send, name one: its name, address or index";
+        return Err(Failure::Usage(words.to_owned()));
+    }
+    if has_input && arguments.size == Some(0) {
+        let words = "--size 0 would never come to the end of the input: give 1 to 65507";
+        return Err(Failure::Usage(words.to_owned()));
+    }
+    Ok(())
+}
+
+/// How many datagrams to send at most.
+fn count(arguments: &SendArgs) -> u64 {
+    let has_input = arguments.file.is_some() || arguments.line;
+    arguments.count.unwrap_or(if has_input { u64::MAX } else { 1 })
+}
+
+fn content(arguments: &SendArgs) -> Result<Content, Failure> {
+    let numbering = if arguments.number { Numbering::Numbered } else { Numbering::Plain };
+    let standard = Path::new("-");
+    match (&arguments.file, arguments.line) {
+        (None, false) => Ok(Content::filler(arguments.size.unwrap_or(FILLER), numbering)),
+        (file, line) => {
+            let path = file.as_deref().unwrap_or(standard);
+            if path == standard && io::stdin().is_terminal() {
+                say("sending what you type; end with Ctrl-D");
+            }
+            let cut = if line { Cut::Lines } else { Cut::Bytes(arguments.size.unwrap_or(CUT)) };
+            Content::input(path, cut, numbering)
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Headless Chromium on host `cli`, told what to do through its DevTools protocol.
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use crate::support::lab::{Lab, PATIENCE, wait_for};
+
+/// A browser with one page; killed when dropped.
+pub(super) struct Chromium {
+    child: Child,
+    devtools: WebSocket<TcpStream>,
+    page: String,
+    calls: u64,
+    _home: TempDir,
+}
+
+impl Chromium {
+    /// Starts the browser and opens `url`.
+    pub(super) fn open(lab: &Lab, url: &str) -> Self {
+        let home = tempfile::tempdir().expect("a home for the browser");
+        let child = lab
+            .command("cli", "chromium")
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args(["--disable-dev-shm-usage", "--remote-debugging-port=0"])
+            .arg(format!("--user-data-dir={}", home.path().join("data").display()))
+            .arg("about:blank")
+            .env("HOME", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start chromium");
+        let (port, path) = wait_for("Chromium to say where its DevTools are", 3 * PATIENCE, || {
+            let said = fs::read_to_string(home.path().join("data/DevToolsActivePort")).ok()?;
+            let (port, path) = said.split_once('\n')?;
+            Some((port.parse::<u16>().ok()?, path.trim().to_owned()))
+        });
+        let stream = lab.on("cli", || TcpStream::connect(("127.0.0.1", port)).expect("connect to Chromium"));
+        stream.set_read_timeout(Some(3 * PATIENCE)).expect("set a deadline");
+        let (devtools, _) = tungstenite::client(format!("ws://127.0.0.1:{port}{path}"), stream)
+            .unwrap_or_else(|error| panic!("opening Chromium's DevTools: {error}"));
+        let mut browser = Chromium { child, devtools, page: String::new(), calls: 0, _home: home };
+        let target = browser.call("Target.createTarget", &json!({ "url": url }));
+        let attach = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = browser.call("Target.attachToTarget", &attach);
+        session["sessionId"].as_str().expect("a session").clone_into(&mut browser.page);
+        browser
+    }
+
+    /// What a JavaScript expression is in the page.
+    pub(super) fn evaluate(&mut self, expression: &str) -> Value {
+        let answer =
+            self.call("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
+        answer["result"]["value"].clone()
+    }
+
+    /// The text of the first element that `selector` finds, once there is one that has some.
+    pub(super) fn text(&mut self, selector: &str) -> String {
+        let expression = format!("document.querySelector({selector:?})?.textContent ?? ''");
+        wait_for(&format!("{selector} in the page"), PATIENCE, || {
+            let text = self.evaluate(&expression);
+            text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+        })
+    }
+
+    /// Calls a method of the protocol; the events between it and its answer are of no interest here.
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.calls += 1;
+        let mut call = json!({ "id": self.calls, "method": method, "params": parameters });
+        if !self.page.is_empty() {
+            call["sessionId"] = json!(self.page);
+        }
+        self.devtools.send(Message::text(call.to_string())).expect("write to Chromium");
+        loop {
+            let message = self.devtools.read().unwrap_or_else(|error| panic!("{method}: {error}"));
+            let Message::Text(text) = message else { continue };
+            let mut answer: Value = serde_json::from_str(&text).expect("JSON from Chromium");
+            if answer["id"] == self.calls {
+                assert!(answer["error"].is_null(), "{method}: {answer:#}");
+                return answer["result"].take();
+            }
+        }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
