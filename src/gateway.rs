@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,7 @@ impl Gateway {
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
+            turned_away: Mutex::default(),
         });
         warn_of(&config);
         describe_memory(&config, bound);
@@ -110,6 +111,7 @@ impl Gateway {
         let mut acceptor = JoinSet::new();
         for listener in listeners {
             let door = Door {
+                facts: Arc::clone(&facts),
                 admission: Arc::clone(&admission),
                 shards: shards
                     .iter()
@@ -194,6 +196,7 @@ impl Shard {
 
 /// What stands at a listener.
 struct Door {
+    facts: Arc<Facts>,
     admission: Arc<Admission>,
     shards: Vec<(mpsc::Sender<ShardCommand>, Arc<AtomicUsize>)>,
     refusals: Arc<Semaphore>,
@@ -242,6 +245,10 @@ impl Door {
 
     /// Says why and ends in order; a reset would take the words back.
     fn refuse(&self, mut stream: TcpStream, refusal: &Refusal) {
+        let status = refusal.status().as_u16();
+        let mut turned_away = self.facts.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        *turned_away.entry(status).or_default() += 1;
+        drop(turned_away);
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         let bytes = refusal.bytes();
         tokio::spawn(async move {

@@ -157,10 +157,10 @@ fn help_and_version_are_no_mistakes() {
 
 /// A configuration file of this text.
 fn file(text: &str) -> (TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let path: PathBuf = folder.path().join("wscast.toml");
-    std::fs::write(&path, text).unwrap();
-    let path = path.to_str().unwrap().to_owned();
+    std::fs::write(&path, text).expect("write the file");
+    let path = path.to_str().expect("a plain name").to_owned();
     (folder, path)
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &SourceArguments) -> Outcome<()> {
         .ok_or("there is no such interface")?;
     let group = Group::new(arguments.group.ip(), arguments.group.port())?;
     let options = TransmitOptions { ttl: 1, loopback: false };
-    let transmitter = Transmitter::open(group, interface, options, None)?;
+    let transmitter = Transmitter::open(group, interface, options)?;
     let mut payload = vec![b'x'; arguments.size.max(STAMP)];
     let start = Instant::now();
     let (mut sent, mut failed) = (0u64, 0u64);

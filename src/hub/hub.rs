@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::hub::budget::{Lease, SharedBudget};
@@ -45,6 +46,7 @@ pub struct Hub {
     batch: Rc<RefCell<ReceiveBatch>>,
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
+    retry: Notify,
 }
 
 /// Why there is no subscription.
@@ -100,6 +102,7 @@ impl Hub {
             batch: Rc::default(),
             epoch: Instant::now(),
             last_retry: Cell::new(None),
+            retry: Notify::new(),
         });
         hub.look();
         hub
@@ -193,15 +196,13 @@ impl Hub {
                 }
             };
             loop {
-                let changes = tokio::time::timeout(SAFETY_NET, next_changes(events.as_ref())).await;
-                match changes {
-                    Ok(Ok(changes)) => self.reconcile(&changes.deleted),
-                    Ok(Err(error)) => {
+                match self.next_changes(events.as_ref()).await {
+                    Ok(changes) => self.reconcile(&changes),
+                    Err(error) => {
                         warn!(%error, "reading interface changes: opening the netlink socket anew");
                         tokio::time::sleep(RETRY).await;
                         break;
                     }
-                    Err(_) => self.reconcile(&[]),
                 }
             }
         }
@@ -223,7 +224,8 @@ impl Hub {
         let due = self.last_retry.get().is_none_or(|last| last.elapsed() >= RETRY);
         if due && self.streams.borrow().values().any(|stream| stream.is_detached()) {
             self.last_retry.set(Some(Instant::now()));
-            self.reconcile(&[]);
+            // Not here: what was joined among changes that were not read yet would seem to have suffered them.
+            self.retry.notify_one();
         }
     }
 
@@ -249,20 +251,40 @@ impl Hub {
         ended.truncate(RECENTLY_CLOSED);
     }
 
-    fn reconcile(&self, deleted: &[u32]) {
+    /// Waits for changes, a retry or the safety net, and gathers the changes that come with it.
+    async fn next_changes(&self, events: Option<&InterfaceEvents>) -> io::Result<Changes> {
+        let more = || async {
+            match events {
+                Some(events) => events.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut changes = tokio::select! {
+            changes = more() => changes?,
+            () = self.retry.notified() => Changes::default(),
+            () = tokio::time::sleep(SAFETY_NET) => Changes::default(),
+        };
+        let until = tokio::time::Instant::now() + DEBOUNCE;
+        while let Ok(later) = tokio::time::timeout_at(until, more()).await {
+            changes.extend(later?);
+        }
+        Ok(changes)
+    }
+
+    fn reconcile(&self, changes: &Changes) {
         self.look();
         let interfaces = self.interfaces.borrow();
         let kernel = KernelMemberships::now();
         let streams = self.streams.borrow();
         for stream in streams.values() {
-            stream.leave_if_stale(&interfaces, &kernel, deleted);
+            stream.leave_if_stale(&interfaces, &kernel, changes);
         }
         for stream in streams.values() {
             stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
             sender.upgrade().is_some_and(|sender| {
-                sender.reconcile(&interfaces, deleted);
+                sender.reconcile(&interfaces);
                 true
             })
         });
@@ -300,17 +322,4 @@ pub fn log_bounds(limits: &Limits) -> LogBounds {
         datagrams: limits.lag_datagrams,
         age: limits.lag_age.max(limits.replay_age),
     }
-}
-
-/// Waits for changes and gathers those that come with them.
-async fn next_changes(events: Option<&InterfaceEvents>) -> io::Result<Changes> {
-    let Some(events) = events else { return std::future::pending().await };
-    let mut changes = events.changed().await?;
-    let until = tokio::time::Instant::now() + DEBOUNCE;
-    while let Ok(more) = tokio::time::timeout_at(until, events.changed()).await {
-        let more = more?;
-        changes.deleted.extend(more.deleted);
-        changes.overflow |= more.overflow;
-    }
-    Ok(changes)
 }

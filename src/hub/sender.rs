@@ -4,8 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use tokio::sync::Notify;
-
 use crate::hub::budget::Lease;
 use crate::hub::echo::{Echoes, SenderId};
 use crate::lan::interface::{Interface, Interfaces};
@@ -48,9 +46,8 @@ pub struct Sender {
     key: SenderKey,
     echoes: Rc<Echoes>,
     rates: SendRates,
-    transmitter: RefCell<Rc<Transmitter>>,
+    transmitter: Transmitter,
     interface: RefCell<String>,
-    changed: Notify,
     accepted: Cell<u64>,
     sent: Cell<u64>,
     refused: Cell<RefusedSends>,
@@ -80,7 +77,7 @@ impl Sender {
         echoes: Rc<Echoes>,
         rates: SendRates,
     ) -> Result<Self, TransmitError> {
-        let transmitter = Transmitter::open(key.group, interface, key.options, None)?;
+        let transmitter = Transmitter::open(key.group, interface, key.options)?;
         let id = echoes.number();
         echoes.add(key.group.is_ipv4(), transmitter.port(), id);
         Ok(Sender {
@@ -88,9 +85,8 @@ impl Sender {
             key,
             echoes,
             rates,
-            transmitter: RefCell::new(Rc::new(transmitter)),
+            transmitter,
             interface: RefCell::new(interface.name.clone()),
-            changed: Notify::new(),
             accepted: Cell::new(0),
             sent: Cell::new(0),
             refused: Cell::default(),
@@ -117,8 +113,7 @@ impl Sender {
             self.refused.set(refused);
             return Err(over);
         }
-        let transmitter = Rc::clone(&self.transmitter.borrow());
-        match transmitter.send(payload) {
+        match self.transmitter.send(payload) {
             Ok(()) => {
                 self.sent.set(self.sent.get() + 1);
                 Ok(())
@@ -149,13 +144,9 @@ impl Sender {
         scratch: &RefCell<Vec<u8>>,
         mut take: impl FnMut(&[u8]) -> bool,
     ) -> std::io::Result<()> {
-        let transmitter = Rc::clone(&self.transmitter.borrow());
-        tokio::select! {
-            readable = transmitter.readable() => readable?,
-            () = self.changed.notified() => return Ok(()),
-        }
+        self.transmitter.readable().await?;
         let mut scratch = scratch.borrow_mut();
-        if let Some(length) = transmitter.take_reply(&mut scratch)? {
+        if let Some(length) = self.transmitter.take_reply(&mut scratch)? {
             if take(&scratch[..length]) {
                 self.replies.set(self.replies.get() + 1);
             } else {
@@ -165,39 +156,25 @@ impl Sender {
         Ok(())
     }
 
-    /// Follows the interface: opens the socket anew where its index changed. While the interface is away the old socket
-    /// stays, and sends are refused by the kernel and counted.
-    pub fn reconcile(&self, interfaces: &Interfaces, deleted: &[u32]) {
+    /// Follows the interface. While it is away, sends are refused by the kernel and counted.
+    pub fn reconcile(&self, interfaces: &Interfaces) {
         let Some(interface) = interfaces.find(&self.key.interface) else { return };
-        let (port, index) = {
-            let transmitter = self.transmitter.borrow();
-            (transmitter.port(), transmitter.index())
-        };
-        if index == interface.index && !deleted.contains(&index) {
-            return;
-        }
-        match Transmitter::open(self.key.group, interface, self.key.options, Some(port)) {
-            Ok(transmitter) => {
-                self.echoes.remove(self.key.group.is_ipv4(), port);
-                self.echoes.add(self.key.group.is_ipv4(), transmitter.port(), self.id);
-                self.interface.replace(interface.name.clone());
-                self.transmitter.replace(Rc::new(transmitter));
-                self.changed.notify_waiters();
-            }
-            Err(error) => tracing::debug!(%error, "the sender stays on its old socket"),
+        match self.transmitter.follow(interface) {
+            Ok(()) => interface.name.clone_into(&mut self.interface.borrow_mut()),
+            Err(error) => tracing::debug!(%error, "the sender stays on its old interface"),
         }
     }
 
     /// Its books.
     #[must_use]
     pub fn status(&self) -> SenderStatus {
-        let transmitter = self.transmitter.borrow();
         SenderStatus {
             group: self.key.group.to_string(),
             interface: self.interface.borrow().clone(),
-            source: transmitter
+            source: self
+                .transmitter
                 .source()
-                .map_or_else(|| format!("port {}", transmitter.port()), |source| source.to_string()),
+                .map_or_else(|| format!("port {}", self.transmitter.port()), |source| source.to_string()),
             accepted: self.accepted.get(),
             sent: self.sent.get(),
             refused: self.refused.get(),
@@ -224,6 +201,6 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.echoes.remove(self.key.group.is_ipv4(), self.transmitter.borrow().port());
+        self.echoes.remove(self.key.group.is_ipv4(), self.transmitter.port());
     }
 }

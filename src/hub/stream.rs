@@ -21,6 +21,7 @@ use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
 use crate::model::source::SourceFilter;
 use crate::model::status::{LogStatus, ReceiveBuffer, StreamLosses, StreamStatus};
 use crate::sys::batch::{BATCH, ReceiveBatch};
+use crate::sys::netlink::Changes;
 
 /// One running stream of a shard.
 pub struct Stream {
@@ -165,7 +166,7 @@ impl Stream {
         self: &Rc<Self>,
         interfaces: &Interfaces,
         kernel: &KernelMemberships,
-        deleted: &[u32],
+        changes: &Changes,
     ) {
         let (index, was_able) = {
             let attachment = self.attachment.borrow();
@@ -176,16 +177,23 @@ impl Stream {
             self.detach();
             return;
         };
-        let same =
-            index == interface.index && !deleted.contains(&index) && kernel.hold(self.key.group, index);
         // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
-        let carrier_back = interface.is_able() && !was_able;
-        if !same || carrier_back {
+        let carrier_back = interface.is_able() && (!was_able || changes.overflow);
+        let lost = if index != interface.index
+            || changes.deleted.contains(&index)
+            || !kernel.hold(self.key.group, index)
+        {
+            "the membership was lost with its interface"
+        } else if interface.is_able() && was_able && changes.interrupted.contains(&index) {
+            "the carrier was lost for a moment"
+        } else if carrier_back {
             self.detach();
-        }
-        if !same {
-            self.outage("the membership was lost with its interface".to_owned());
-        }
+            return;
+        } else {
+            return;
+        };
+        self.detach();
+        self.outage(lost.to_owned());
     }
 
     /// Joins where it is not joined and can be; takes note of the interface's state where it is.

@@ -1,5 +1,6 @@
 //! One socket that sends to one group on one interface, and hears the unicast answers to what it sent.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -24,10 +25,10 @@ pub struct TransmitOptions {
 #[derive(Debug)]
 pub struct Transmitter {
     socket: UdpSocket,
-    to: SocketAddr,
+    group: Group,
     port: u16,
-    index: u32,
-    source: Option<IpAddr>,
+    index: Cell<u32>,
+    source: Cell<Option<IpAddr>>,
 }
 
 /// A socket that could not be made.
@@ -43,8 +44,7 @@ pub struct TransmitError {
 const REPLY_BUFFER: usize = 64 << 10;
 
 impl Transmitter {
-    /// Opens the socket, inside a tokio runtime. `port` asks for the source port of an earlier one, so that a re-created
-    /// interface keeps it; where that is taken, any free one is used.
+    /// Opens the socket, inside a tokio runtime.
     ///
     /// # Errors
     /// [`TransmitError`] with what the kernel said.
@@ -52,7 +52,6 @@ impl Transmitter {
         group: Group,
         interface: &Interface,
         options: TransmitOptions,
-        port: Option<u16>,
     ) -> Result<Self, TransmitError> {
         let open = || -> io::Result<Self> {
             let ipv4 = group.is_ipv4();
@@ -78,22 +77,32 @@ impl Transmitter {
                 (true, false) => Ipv4Addr::UNSPECIFIED.into(),
                 (false, _) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            let bound = port.is_some_and(|port| socket.bind(&SocketAddr::new(any, port).into()).is_ok());
-            if !bound {
-                socket.bind(&SocketAddr::new(any, 0).into())?;
-            }
+            socket.bind(&SocketAddr::new(any, 0).into())?;
             let socket = UdpSocket::from_std(socket.into())?;
             let port = socket.local_addr()?.port();
-            let to = match group.address() {
-                IpAddr::V6(address) if group.is_link_scoped() => {
-                    SocketAddrV6::new(address, group.port(), 0, interface.index).into()
-                }
-                _ => group.socket_address(),
-            };
-            let source = source_address(interface, ipv4);
-            Ok(Transmitter { socket, to, port, index: interface.index, source })
+            let (index, source) = (Cell::new(interface.index), Cell::new(source_address(interface, ipv4)));
+            Ok(Transmitter { socket, group, port, index, source })
         };
         open().map_err(|source| TransmitError { group, interface: interface.name.clone(), source })
+    }
+
+    /// Sends on `interface` from now on: the one that was re-created, or has another address. The socket stays, and with
+    /// it the port that replies come to.
+    ///
+    /// # Errors
+    /// [`TransmitError`]; then it stays where it was.
+    pub fn follow(&self, interface: &Interface) -> Result<(), TransmitError> {
+        let ipv4 = self.group.is_ipv4();
+        if interface.index != self.index.get() {
+            socket::send_by_index(&self.socket, interface.index, ipv4).map_err(|source| TransmitError {
+                group: self.group,
+                interface: interface.name.clone(),
+                source,
+            })?;
+            self.index.set(interface.index);
+        }
+        self.source.set(source_address(interface, ipv4));
+        Ok(())
     }
 
     /// Hands one datagram to the kernel; never waits.
@@ -102,9 +111,15 @@ impl Transmitter {
     /// What the kernel says: `ENOBUFS` queue full, `EPERM` firewall, `ENETUNREACH` or `ENODEV` interface away,
     /// `EMSGSIZE` too large. An error left over from an earlier datagram is not blamed on this one.
     pub fn send(&self, payload: &[u8]) -> io::Result<()> {
+        let to = match self.group.address() {
+            IpAddr::V6(address) if self.group.is_link_scoped() => {
+                SocketAddrV6::new(address, self.group.port(), 0, self.index.get()).into()
+            }
+            _ => self.group.socket_address(),
+        };
         for _ in 0..4 {
             // Straight to the kernel: a UDP socket is writable but for a full send buffer, which is a loss to count.
-            let result = socket2::SockRef::from(&self.socket).send_to(payload, &self.to.into());
+            let result = socket2::SockRef::from(&self.socket).send_to(payload, &to.into());
             match result {
                 Ok(_) => return Ok(()),
                 Err(error) if socket::take_error(&self.socket) => {
@@ -147,16 +162,10 @@ impl Transmitter {
         self.port
     }
 
-    /// Index of the interface it sends on.
-    #[must_use]
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
     /// Our address and port as receivers will see them, where the interface has an address of the family.
     #[must_use]
     pub fn source(&self) -> Option<SocketAddr> {
-        self.source.map(|address| SocketAddr::new(address, self.port))
+        self.source.get().map(|address| SocketAddr::new(address, self.port))
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Limits {
     pub streams: Option<u32>,
     /// Streams of one session.
     pub streams_per_session: Option<u32>,
-    /// Joins of one session, per second; twice that in a burst.
+    /// Joins of streams that are not joined yet, of all sessions together, per second; twice that in a burst.
     pub join_rate: Option<u32>,
     /// Datagrams that one session sends, per second; twice that in a burst.
     pub send_rate_per_session: Option<u32>,

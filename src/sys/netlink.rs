@@ -1,5 +1,6 @@
 //! Wakes when interfaces or addresses change. What a message says is not trusted to be complete: it means "look again".
-//! Only a deletion is read out, since an interface that came back with its old index looks unchanged otherwise.
+//! Only what a look can't show any more is read out: an interface that was deleted and came back with its old index, or
+//! was without carrier for a moment.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,6 +14,8 @@ use tokio::net::UdpSocket;
 pub struct Changes {
     /// Indices of interfaces that were deleted or moved away.
     pub deleted: Vec<u32>,
+    /// Indices of interfaces that were down or without carrier, if only for a moment.
+    pub interrupted: Vec<u32>,
     /// Messages were lost: anything may have happened.
     pub overflow: bool,
 }
@@ -83,7 +86,7 @@ impl InterfaceEvents {
             };
             if let Ok(length) = usize::try_from(length) {
                 any = true;
-                deletions(&buffer[..length], &mut changes.deleted);
+                changes.read(&buffer[..length]);
                 continue;
             }
             let error = io::Error::last_os_error();
@@ -100,28 +103,44 @@ impl InterfaceEvents {
     }
 }
 
-/// Adds the indices of deleted links from the netlink messages in `bytes` (netlink(7): `nlmsghdr`, then `ifinfomsg`).
-fn deletions(mut bytes: &[u8], deleted: &mut Vec<u32>) {
-    const HEADER: usize = 16;
-    while bytes.len() >= HEADER {
-        let length = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        let kind = u16::from_ne_bytes([bytes[4], bytes[5]]);
-        if length < HEADER || length > bytes.len() {
-            return;
+impl Changes {
+    /// Adds what came after these.
+    pub fn extend(&mut self, later: Changes) {
+        self.deleted.extend(later.deleted);
+        self.interrupted.extend(later.interrupted);
+        self.overflow |= later.overflow;
+    }
+
+    /// Reads the netlink messages in `bytes` (netlink(7), rtnetlink(7): `nlmsghdr`, then `ifinfomsg`).
+    fn read(&mut self, mut bytes: &[u8]) {
+        const HEADER: usize = 16;
+        const INFO: usize = 16;
+        let word = |bytes: &[u8], at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        while bytes.len() >= HEADER {
+            let length = word(bytes, 0) as usize;
+            let kind = u16::from_ne_bytes([bytes[4], bytes[5]]);
+            if length < HEADER || length > bytes.len() {
+                return;
+            }
+            // Leaving a bridge is also told as a deletion, with family AF_BRIDGE; only AF_UNSPEC is the link itself.
+            if length >= HEADER + INFO && i32::from(bytes[HEADER]) == libc::AF_UNSPEC {
+                let (index, flags) = (word(bytes, HEADER + 4), word(bytes, HEADER + 8));
+                match kind {
+                    libc::RTM_DELLINK => self.deleted.push(index),
+                    libc::RTM_NEWLINK if flags & libc::IFF_RUNNING.cast_unsigned() == 0 => {
+                        self.interrupted.push(index);
+                    }
+                    _ => {}
+                }
+            }
+            let step = length.next_multiple_of(4);
+            if step >= bytes.len() {
+                return;
+            }
+            bytes = &bytes[step..];
         }
-        // Leaving a bridge is also told as a deletion, with family AF_BRIDGE; only AF_UNSPEC is the link itself.
-        if kind == libc::RTM_DELLINK
-            && length >= HEADER + 8
-            && i32::from(bytes[HEADER]) == libc::AF_UNSPEC
-            && let Ok(index) = <[u8; 4]>::try_from(&bytes[HEADER + 4..HEADER + 8])
-        {
-            deleted.push(u32::from_ne_bytes(index));
-        }
-        let step = length.next_multiple_of(4);
-        if step >= bytes.len() {
-            return;
-        }
-        bytes = &bytes[step..];
     }
 }
 
@@ -130,29 +149,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_deletions_of_links_are_read_out() {
-        let mut found = Vec::new();
+    fn only_deleted_and_interrupted_links_are_read_out() {
+        let mut found = Changes::default();
+        let mut running = message(libc::RTM_NEWLINK, 0, 4);
+        running[24..28].copy_from_slice(&libc::IFF_RUNNING.to_ne_bytes());
         let stream = [
             message(libc::RTM_NEWLINK, 0, 3),
+            running,
+            message(libc::RTM_NEWADDR, 0, 5),
             message(libc::RTM_DELLINK, 0, 7),
             message(libc::RTM_DELLINK, 7, 9),
             message(libc::RTM_DELLINK, 0, 11),
         ]
         .concat();
-        deletions(&stream, &mut found);
-        assert_eq!(found, [7, 11]);
+        found.read(&stream);
+        assert_eq!(found, Changes { deleted: vec![7, 11], interrupted: vec![3], overflow: false });
     }
 
     #[test]
     fn broken_lengths_end_the_walk() {
-        let mut found = Vec::new();
+        let mut found = Changes::default();
         let mut stream = message(libc::RTM_DELLINK, 0, 7);
         stream[0] = 3;
-        deletions(&stream, &mut found);
+        found.read(&stream);
         stream[0] = 255;
-        deletions(&stream, &mut found);
-        deletions(&stream[..9], &mut found);
-        assert!(found.is_empty());
+        found.read(&stream);
+        found.read(&stream[..9]);
+        assert_eq!(found, Changes::default());
     }
 
     fn message(kind: u16, family: u8, index: u32) -> Vec<u8> {

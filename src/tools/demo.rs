@@ -61,7 +61,7 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
     start_log(config.log_format, "warn");
     let transmitters = streams
         .iter()
-        .map(|stream| Transmitter::open(stream.group, &interface, loopback::OPTIONS, None))
+        .map(|stream| Transmitter::open(stream.group, &interface, loopback::OPTIONS))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::Running(error.to_string()))?;
     let asked = arguments.listen.is_some();

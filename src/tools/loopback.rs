@@ -50,8 +50,7 @@ pub async fn probe(group: Group, interface: &Interface) -> Result<(), String> {
     let name = &interface.name;
     let membership = Membership::join(group, &SourceFilter::Any, interface, RECEIVE_BUFFER)
         .map_err(|error| error.to_string())?;
-    let transmitter =
-        Transmitter::open(group, interface, OPTIONS, None).map_err(|error| error.to_string())?;
+    let transmitter = Transmitter::open(group, interface, OPTIONS).map_err(|error| error.to_string())?;
     let token = format!("wscast {:016x}", random::number());
     transmitter.send(token.as_bytes()).map_err(|error| {
         format!("sending to {group} on {name}: {}", refusal::reason(&error, token.len(), group, interface))

@@ -45,7 +45,7 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
         say(format_args!("wscast: {doubt}"));
     }
     let options = TransmitOptions { ttl: arguments.ttl, loopback: !arguments.no_loop };
-    let transmitter = Transmitter::open(group, &place.interface, options, None)
+    let transmitter = Transmitter::open(group, &place.interface, options)
         .map_err(|error| Failure::Running(error.to_string()))?;
     say(format_args!("sending to {group} on {} (chosen by {})", place.interface.name, place.chosen_by));
     let interval = arguments.interval.or(arguments.rate.map(Pace::interval)).unwrap_or_default();

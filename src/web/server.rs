@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -61,6 +61,8 @@ pub struct Facts {
     pub shards: OnceLock<Vec<mpsc::Sender<ShardCommand>>>,
     /// Cancelled when the gateway begins to stop.
     pub draining: CancellationToken,
+    /// Connections turned away before they asked for anything, by the status of the refusal.
+    pub turned_away: Mutex<BTreeMap<u16, u64>>,
 }
 
 /// What a shard is asked for.
@@ -306,6 +308,10 @@ impl Server {
             {
                 whole.absorb(status);
             }
+        }
+        let turned_away = self.facts.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        for (status, count) in turned_away.iter() {
+            *whole.refused.entry(status.to_string()).or_default() += count;
         }
         whole.settle();
         whole

@@ -269,6 +269,7 @@ lab_test! {
             let (closed, reason) = Raw::begin(gateway.connect(), &request).closed();
             assert_eq!(closed, code, "{path}: {reason}");
             assert!(reason.starts_with(word) && reason.len() <= 123, "{path}: {reason}");
+            assert!(gateway.logged("refused after the upgrade").contains("code=44"));
         }
         // A page's script gains nothing from an upgrade where the request itself is wrong.
         let request = handshake(gateway.address, "/udp/10.0.0.1:5000", &[&origin]);

@@ -255,9 +255,9 @@ lab_test! {
 fn stall(lab: &Lab, gateway: &TestGateway<'_>) -> (Raw, TcpStream) {
     let client = Raw::open(gateway.connect(), gateway.address, STREAM);
     let mut body = gateway.connect();
-    write!(body, "GET {STREAM} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address).unwrap();
+    write!(body, "GET {STREAM} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address).expect("write the request");
     gateway.await_joined("gw-lan0", GROUP);
-    let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
+    let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().expect("a group"), 1));
     gateway.status_with("both to be blocked", |status| {
         (0..200).for_each(|_| source.send(&[7; 8000]));
         status["sessions"]

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::ops::RangeInclusive;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::gateway::{Answer, TestGateway};
@@ -31,6 +31,9 @@ lab_test! {
         assert_turned_away(&answer, 429, "--limit connections-per-address", 5..=15);
         let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", gateway.address);
         assert_eq!(gateway.ask_from("gw", gateway.address, &request).status, 200, "another address");
+        let status = gateway.ask_from("gw", gateway.address, &request.replace("/healthz", "/api/v1/status"));
+        let status: Value = serde_json::from_str(&status.body).unwrap();
+        assert_eq!(status["refused"], json!({ "429": 1 }), "who is turned away is counted");
     }
 }
 

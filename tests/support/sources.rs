@@ -235,10 +235,8 @@ fn words(text: &str) -> Vec<(usize, String)> {
             match quote {
                 Some(end) if escaped || end == at + 2 => at = end + 1,
                 _ => {
-                    at += 1 + text[at + 1..]
-                        .iter()
-                        .take_while(|one| one.is_alphanumeric() || **one == '_')
-                        .count();
+                    let name = text[at + 1..].iter().take_while(|one| one.is_alphanumeric() || **one == '_');
+                    at += 1 + name.count();
                 }
             }
         } else if one.is_alphanumeric() || one == '_' {
