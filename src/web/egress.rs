@@ -425,24 +425,20 @@ impl Subscriber for Egress {
         if reading.cursor.sequence() >= keep {
             return;
         }
-        let now = reading.stream.now();
         if state.dead {
             state.readings[slot].cursor.close(log);
             return;
         }
-        if state.ending.is_some() {
+        let now = reading.stream.now();
+        let near = keep.max(Cursor::near_head(log, &self.lag, now)).min(log.head_sequence());
+        let (to, cause) = match self.overflow {
             // The rest of a frame that was begun has been copied, and is still being written.
-            let State { readings, rest, .. } = &mut *state;
-            readings[slot].cursor.jump(log, log.head_sequence(), Cause::Closed, rest.buffer());
-            return;
-        }
-        let cause = match self.overflow {
-            Overflow::Latest => Cause::Latest,
-            Overflow::Skip | Overflow::Close => reading.cursor.overrun(log, &self.lag, now),
+            _ if state.ending.is_some() => (log.head_sequence(), Cause::Closed),
+            Overflow::Latest => (near, Cause::Latest),
+            Overflow::Skip | Overflow::Close => (near, reading.cursor.overrun(log, &self.lag, now)),
         };
-        let to = keep.max(Cursor::near_head(log, &self.lag, now)).min(log.head_sequence());
         self.jump(&mut state, log, slot, to, cause);
-        if self.overflow == Overflow::Close {
+        if self.overflow == Overflow::Close && state.ending.is_none() {
             let ending = slow_consumer(&state.readings);
             self.end_in(&mut state, ending, false);
         }

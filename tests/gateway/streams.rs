@@ -67,17 +67,3 @@ lab_test! {
         assert!(text.to_lowercase().contains("wscast-interface: lan0"), "{text}");
     }
 }
-
-lab_test! {
-    fn a_request_refused_halfway_leaves_nothing_joined(lab) {
-        let limits = ["--limit", "streams=1", "--limit", "connection-rate-per-address=off"];
-        let gateway = TestGateway::start(lab, &limits);
-        let request = format!("GET /udp/239.1.2.3:5000?interface=all HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
-        assert_eq!(gateway.ask(&request).status, 503);
-        gateway.status_with("no streams", |status| status["streams"].as_array().is_some_and(Vec::is_empty));
-        let mut client = gateway.open("/udp/239.1.2.3:5000?interface=lan0");
-        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
-        lab.on("srca", || Multicast::sender("eth0", "239.1.2.3:5000".parse().unwrap(), 1)).send(b"free again");
-        assert_eq!(client.recv(), b"free again");
-    }
-}
