@@ -101,7 +101,7 @@ lab_test! {
             }
             create(lab, "lan0", index);
             for flow in &mut flows {
-                let stream = flow.resumes(&format!("deleted and created anew {index}").trim_end(), outages);
+                let stream = flow.resumes(format!("deleted and created anew {index}").trim_end(), outages);
                 let lasted = stream["outages"]["last_seconds"].as_f64().unwrap();
                 let total = stream["outages"]["seconds"].as_f64().unwrap();
                 assert!(0.0 < lasted && lasted <= total && total < 60.0, "{stream:#}");
@@ -270,8 +270,9 @@ impl<'a> Flow<'a> {
     /// Opens `/udp/PATH`, sent to by `srca`.
     fn begin(lab: &Lab, gateway: &'a TestGateway<'a>, path: &str) -> Self {
         let client = gateway.open(&format!("/udp/{path}"));
-        let group = path.rsplit('@').next().unwrap().split('?').next().unwrap().to_owned();
-        let source = lab.on("srca", || Multicast::sender("eth0", group.parse().unwrap(), 1));
+        let group =
+            path.rsplit('@').next().and_then(|path| path.split('?').next()).expect("a group").to_owned();
+        let source = lab.on("srca", || Multicast::sender("eth0", group.parse().expect("a group"), 1));
         let streams = gateway.status()["streams"].clone();
         // Streams are in the order of their numbers.
         let number =
@@ -299,7 +300,7 @@ impl<'a> Flow<'a> {
             self.sent += 1;
             self.source.send(self.sent.to_string().as_bytes());
             while let Some(datagram) = self.client.recv_within(Duration::from_millis(10)) {
-                let number = String::from_utf8(datagram).unwrap().parse().expect("a number");
+                let number = String::from_utf8(datagram).expect("text").parse().expect("a number");
                 assert!(number > self.heard, "{number} after {}", self.heard);
                 self.heard = number;
             }
@@ -310,7 +311,7 @@ impl<'a> Flow<'a> {
     /// Its stream in the status: the same one as at first.
     fn stream(&self) -> Value {
         let status = self.gateway.status();
-        let mut streams = status["streams"].as_array().unwrap().iter();
+        let mut streams = status["streams"].as_array().expect("a list of streams").iter();
         let stream = streams.find(|stream| stream["number"] == self.number);
         stream.unwrap_or_else(|| panic!("no stream {} any more: {status:#}", self.number)).clone()
     }
@@ -354,7 +355,7 @@ fn hear_no_queries(lab: &Lab) {
 
 /// Waits until reports of the last join have been repeated: within a second (RFC 3376 section 8.10).
 fn reported_for_good(gateway: &TestGateway<'_>) {
-    let uptime = |status: &Value| status["gateway"]["uptime_seconds"].as_f64().unwrap();
+    let uptime = |status: &Value| status["gateway"]["uptime_seconds"].as_f64().expect("an uptime");
     let joined = uptime(&gateway.status());
     gateway.status_with("second gone", |status| uptime(status) > joined + 1.2);
 }
@@ -387,5 +388,5 @@ fn bring_up(lab: &Lab, interface: &str) {
 
 fn reply(to: &str) {
     let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
-    std::net::UdpSocket::bind(any).unwrap().send_to(b"reply", to).unwrap();
+    std::net::UdpSocket::bind(any).expect("a socket").send_to(b"reply", to).expect("send");
 }

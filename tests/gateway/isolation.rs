@@ -270,7 +270,7 @@ const FAMILIES: [Family; 2] = [
 ];
 
 fn sender(lab: &Lab, host: &str, group: &str) -> Multicast {
-    lab.on(host, || Multicast::sender("eth0", group.parse().unwrap(), 1))
+    lab.on(host, || Multicast::sender("eth0", group.parse().expect("a group"), 1))
 }
 
 /// An address without the brackets that a URL's path wants.
@@ -279,11 +279,16 @@ fn bare(address: &str) -> &str {
 }
 
 fn texts(datagrams: Vec<Vec<u8>>) -> Vec<String> {
-    datagrams.into_iter().map(|datagram| String::from_utf8(datagram).unwrap()).collect()
+    datagrams.into_iter().map(|datagram| String::from_utf8(datagram).expect("text")).collect()
 }
 
 fn streams_of<'a>(status: &'a Value, group: &str) -> Vec<&'a Value> {
-    status["streams"].as_array().unwrap().iter().filter(|stream| stream["group"] == group).collect()
+    status["streams"]
+        .as_array()
+        .expect("a list of streams")
+        .iter()
+        .filter(|stream| stream["group"] == group)
+        .collect()
 }
 
 fn find<'a>(streams: &[&'a Value], wanted: impl Fn(&Value) -> bool) -> &'a Value {
@@ -305,7 +310,7 @@ fn sockets(lab: &Lab, group: &str) -> usize {
     let family = if group.starts_with('[') { "-6" } else { "-4" };
     let bound = lab.sh(&format!("ip netns exec gw ss {family} -Huanp"));
     // `239.1.2.3%lan0:5000`, `[ff15::42]%lan0:5000`
-    let (address, port) = group.rsplit_once(':').unwrap();
+    let (address, port) = group.rsplit_once(':').expect("a port");
     let local = |line: &str| line.split_whitespace().nth(3).map(str::to_owned);
     bound
         .lines()

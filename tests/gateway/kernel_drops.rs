@@ -103,7 +103,7 @@ struct Source {
 
 impl Source {
     fn new(lab: &Lab, group: &str) -> Self {
-        let group = group.parse().unwrap();
+        let group = group.parse().expect("a group");
         let witness = lab.on("gw", || Receiver::join("lan0", group));
         Source { sender: lab.on("srca", || Multicast::sender("eth0", group, 1)), witness }
     }

@@ -249,20 +249,20 @@ impl Wire {
                 for report in fields.chunks(3) {
                     let [kinds, groups, sources] = report else { continue };
                     let [kinds, groups, sources] = [kinds, groups, sources].map(|text| (*text).to_owned());
-                    keep.lock().unwrap().push(Report { kinds, groups, sources });
+                    keep.lock().expect("no panic").push(Report { kinds, groups, sources });
                 }
             }
         });
         let wire = Wire { tshark, reports };
         // The switch asks each second.
         wait_for("the first packet on the wire", PATIENCE, || {
-            (!wire.reports.lock().unwrap().is_empty()).then_some(())
+            (!wire.reports.lock().expect("no panic").is_empty()).then_some(())
         });
         wire
     }
 
     fn has(&self, record: (&str, &str, &str)) -> bool {
-        self.reports.lock().unwrap().iter().any(|report| report.has(record))
+        self.reports.lock().expect("no panic").iter().any(|report| report.has(record))
     }
 
     /// Waits until the record has been on the wire.
@@ -270,7 +270,11 @@ impl Wire {
         let found = std::panic::catch_unwind(|| {
             wait_for("a report", PATIENCE, || self.has(record).then_some(()));
         });
-        assert!(found.is_ok(), "{record:?} was not reported, but {:#?}", self.reports.lock().unwrap());
+        assert!(
+            found.is_ok(),
+            "{record:?} was not reported, but {:#?}",
+            self.reports.lock().expect("no panic")
+        );
     }
 }
 
