@@ -175,6 +175,7 @@ impl Shard {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = HubSettings {
             shard: number,
+            shards: config.threads,
             receive_buffer: config.receive_buffer,
             hold: config.hold,
             linger: config.linger,

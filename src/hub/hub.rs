@@ -197,7 +197,7 @@ impl Hub {
             };
             loop {
                 match self.next_changes(events.as_ref()).await {
-                    Ok(changes) => self.reconcile(&changes),
+                    Ok(changes) => self.reconcile(&changes).await,
                     Err(error) => {
                         warn!(%error, "reading interface changes: opening the netlink socket anew");
                         tokio::time::sleep(RETRY).await;
@@ -271,15 +271,15 @@ impl Hub {
         Ok(changes)
     }
 
-    fn reconcile(&self, changes: &Changes) {
+    async fn reconcile(&self, changes: &Changes) {
         self.look();
-        let interfaces = self.interfaces.borrow();
-        let kernel = KernelMemberships::now();
-        let streams = self.streams.borrow();
-        for stream in streams.values() {
-            stream.leave_if_stale(&interfaces, &kernel, changes);
+        if self.leave_stale(changes) && self.settings.shards.get() > 1 {
+            // The other shards see the same changes; their members count as much as ours.
+            tokio::time::sleep(DEBOUNCE).await;
+            self.look();
         }
-        for stream in streams.values() {
+        let interfaces = self.interfaces.borrow();
+        for stream in self.streams.borrow().values() {
             stream.rejoin(&interfaces);
         }
         self.senders.borrow_mut().retain(|sender| {
@@ -288,6 +288,16 @@ impl Hub {
                 true
             })
         });
+    }
+
+    /// Leaves what must be joined anew; whether there was any.
+    fn leave_stale(&self, changes: &Changes) -> bool {
+        let (interfaces, kernel) = (self.interfaces.borrow(), KernelMemberships::now());
+        let mut any = false;
+        for stream in self.streams.borrow().values() {
+            any |= stream.leave_if_stale(&interfaces, &kernel, changes);
+        }
+        any
     }
 
     fn look(&self) {

@@ -157,7 +157,7 @@ impl Stream {
         self.attachment.borrow().joined.is_none()
     }
 
-    /// Compares what is wanted with what is there, and leaves where that is not the same.
+    /// Compares what is wanted with what is there, and leaves where that is not the same; whether it has left.
     ///
     /// All streams leave before the first joins again ([`Stream::rejoin`]). The kernel counts a host's members of a group
     /// on an interface: it reports the first join and the last leave only, and a socket that leaves a deleted interface
@@ -167,15 +167,15 @@ impl Stream {
         interfaces: &Interfaces,
         kernel: &KernelMemberships,
         changes: &Changes,
-    ) {
+    ) -> bool {
         let (index, was_able) = {
             let attachment = self.attachment.borrow();
-            let Some((membership, _)) = &attachment.joined else { return };
+            let Some((membership, _)) = &attachment.joined else { return false };
             (membership.index(), attachment.interface.as_ref().is_some_and(Interface::is_able))
         };
         let Some(interface) = interfaces.find(&self.key.interface) else {
             self.detach();
-            return;
+            return true;
         };
         // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
         let carrier_back = interface.is_able() && (!was_able || changes.overflow);
@@ -188,12 +188,13 @@ impl Stream {
             "the carrier was lost for a moment"
         } else if carrier_back {
             self.detach();
-            return;
+            return true;
         } else {
-            return;
+            return false;
         };
         self.detach();
         self.outage(lost.to_owned());
+        true
     }
 
     /// Joins where it is not joined and can be; takes note of the interface's state where it is.

@@ -52,6 +52,32 @@ lab_test! {
 }
 
 lab_test! {
+    fn shards_leave_together_before_they_join_again(lab) {
+        if skip("nft", "nftables") {
+            return;
+        }
+        hear_no_queries(lab);
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--threads", "2"]);
+        let mut first = Flow::open(lab, &gateway, "239.1.2.3:5000");
+        let mut second = gateway.open("/udp/239.1.2.3:5000");
+        let shards = |status: &Value| status["streams"].as_array().unwrap().len();
+        gateway.status_with("stream on each shard", |status| shards(status) == 2);
+        reported_for_good(&gateway);
+        lab.sh("ip -n sw link set gw-lan0 down");
+        first.waits("interface lan0 has no carrier");
+        lab.sh("ip -n sw link set gw-lan0 up");
+        first.flows("carrier lost and back, two shards");
+        first.reaches(&mut second);
+        let index = index_of(lab, "lan0");
+        lab.sh("ip -n gw link del lan0");
+        first.waits("no interface lan0");
+        create(lab, "lan0", &index);
+        first.flows("created anew, two shards");
+        first.reaches(&mut second);
+    }
+}
+
+lab_test! {
     fn a_short_loss_of_carrier_is_not_missed(lab) {
         if skip("nft", "nftables") {
             return;
@@ -306,6 +332,18 @@ impl<'a> Flow<'a> {
             }
         }
         println!("{what}, {}: data after {:.0?}", self.group, start.elapsed());
+    }
+
+    /// Sends until another client of the group hears it too.
+    fn reaches(&mut self, other: &mut WebSocket) {
+        let before = self.sent;
+        wait_for("data at the other client", AGAIN, || {
+            self.sent += 1;
+            self.source.send(self.sent.to_string().as_bytes());
+            let datagram = other.recv_within(Duration::from_millis(10))?;
+            let number: u32 = String::from_utf8(datagram).ok()?.parse().ok()?;
+            (number > before).then_some(())
+        });
     }
 
     /// Its stream in the status: the same one as at first.
