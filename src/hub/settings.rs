@@ -1,6 +1,7 @@
 //! What a hub and its streams are set up with.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::sys::batch::ReceiveBatch;
 pub struct HubSettings {
     /// The shard's number.
     pub shard: usize,
+    /// How many shards there are.
+    pub shards: NonZeroUsize,
     /// Receive buffer to ask for on each stream's socket, in bytes.
     pub receive_buffer: usize,
     /// Time from one flush of a stream to the next at least.
