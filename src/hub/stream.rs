@@ -168,11 +168,10 @@ impl Stream {
         kernel: &KernelMemberships,
         changes: &Changes,
     ) -> bool {
-        let (index, was_able) = {
-            let attachment = self.attachment.borrow();
-            let Some((membership, _)) = &attachment.joined else { return false };
-            (membership.index(), attachment.interface.as_ref().is_some_and(Interface::is_able))
+        let Some(index) = self.attachment.borrow().joined.as_ref().map(|(joined, _)| joined.index()) else {
+            return false;
         };
+        let was_able = self.attachment.borrow().interface.as_ref().is_some_and(Interface::is_able);
         let Some(interface) = interfaces.find(&self.key.interface) else {
             self.detach();
             return true;

@@ -27,11 +27,14 @@ impl Handshake {
     /// Reads the request's headers; `None` when it asks for no WebSocket.
     ///
     /// # Errors
-    /// 400 for a missing, double or wrong key, a body, or HTTP/1.0; 405 for another method; 426 for another version.
+    /// 400 for a missing, double or wrong key, a body, or HTTP/1.0; 405 for another method; 426 for another version,
+    /// or a key without an upgrade.
     pub fn read<B>(request: &Request<B>) -> Result<Option<Self>, Refusal> {
         let headers = request.headers();
         if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
-            return Ok(None);
+            // A proxy has taken the upgrade out; an endless body would not be what was asked for.
+            let meant = headers.contains_key(SEC_WEBSOCKET_KEY);
+            return if meant { Err(Refusal::upgrade_required()) } else { Ok(None) };
         }
         if request.method() != Method::GET {
             return Err(Refusal::method("GET"));
@@ -140,6 +143,9 @@ mod tests {
         assert_eq!(status(&[("sec-websocket-version", "8")]), StatusCode::UPGRADE_REQUIRED);
         assert_eq!(status(&[("content-length", "3")]), StatusCode::BAD_REQUEST);
         assert!(Handshake::read(&request(&[("connection", "keep-alive")])).unwrap().is_some());
+        let stripped =
+            Request::get("/").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").body(()).unwrap();
+        assert_eq!(Handshake::read(&stripped).unwrap_err().status(), StatusCode::UPGRADE_REQUIRED);
     }
 
     fn request(extra: &[(&str, &str)]) -> Request<()> {

@@ -100,7 +100,7 @@ function showStreams({ gateway, streams }) {
     const last = now - (before.get(key)?.at ?? 0) < 5000 ? before.get(key) : null;
     const seconds = last ? (now - last.at) / 1000 : 0;
     counters.set(key, counted);
-    const names = [...named].filter(([, path]) => path.replace(/^\/(udp|rtp)\/([^?]*).*$/, '$2') === address(stream));
+    const names = [...named].filter(([, path]) => path.replace(/^\/udp\/([^?]*).*$/, '$1') === address(stream));
     for (const [name] of names) named.delete(name);
     const asked = stream.asked_interface === 'all' ? stream.interface : stream.asked_interface;
     const options = { interface: asked, exclude: stream.exclude.join() };
@@ -377,12 +377,12 @@ let current = null;
 function within(path) {
   const url = new URL(path.replaceAll("'", '%27'), location.origin); // it gets pasted between quotes in shells
   url.hash = '';
-  if (url.origin === location.origin && /^\/(udp|rtp|streams)\/./.test(url.pathname)) return url;
+  if (url.origin === location.origin && /^\/(udp|streams)\/./.test(url.pathname)) return url;
   throw new Error('This is no stream of this gateway.');
 }
 /** The URL of what a person typed. @param {string} typed */
 function resolve(typed) {
-  const text = typed.trim().replace(/^(udp|rtp):\/\/@?/, '/$1/'); // VLC's spelling, which many have at hand
+  const text = typed.trim().replace(/^udp:\/\/@?/, '/udp/'); // VLC's spelling, which many have at hand
   if (text[0] === '/') return within(text);
   if (/^([\d.,a-f:[\]]+@)?([\d.]+|\[[\da-f:.]+\]):\d+$/i.test(text)) return within(`/udp/${text}`);
   if (/^(\d+\.[\d.]+|\[?[\da-f]*:[\da-f:.]*\]?)$/i.test(text)) throw new Error('The port is missing, as in 239.1.2.3:5000.');
