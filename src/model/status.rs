@@ -260,6 +260,8 @@ pub struct ClosedSession {
     pub reason: String,
     /// `client`, `gateway` or `network`.
     pub closed_by: &'static str,
+    /// When its books were closed, in seconds since the gateway's start.
+    pub closed_at: f64,
 }
 
 /// One network interface as it is now.
@@ -299,7 +301,7 @@ impl Status {
     pub fn settle(&mut self) {
         self.streams.sort_by_key(|stream| stream.number);
         self.sessions.sort_by_key(|session| session.number);
-        self.closed.sort_by_key(|closed| std::cmp::Reverse(closed.session.number));
+        self.closed.sort_by(|one, other| other.closed_at.total_cmp(&one.closed_at));
         self.closed.truncate(RECENTLY_CLOSED);
         self.ended_streams.sort_by_key(|stream| std::cmp::Reverse(stream.number));
         self.ended_streams.truncate(RECENTLY_CLOSED);

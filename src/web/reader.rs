@@ -13,8 +13,8 @@ use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::request::Overflow;
 use crate::web::reading::Reading;
 
-/// Payload bytes handed to hyper at once.
-const BLOCK: usize = 64 << 10;
+/// Payload bytes handed to hyper at once, but for a single datagram that is larger: what a client takes of memory.
+const BLOCK: usize = 12 << 10;
 
 /// A reader's places in its streams.
 pub struct Reader {

@@ -272,6 +272,7 @@ impl Server {
             code: ending.code,
             reason: ending.reason.clone(),
             closed_by: ending.by.word(),
+            closed_at: self.facts.started.elapsed().as_secs_f64(),
         });
         closed.truncate(RECENTLY_CLOSED);
     }
