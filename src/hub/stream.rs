@@ -178,21 +178,19 @@ impl Stream {
         };
         // A switch forgets the port while the carrier is away, and IPv4 sends no report by itself when it is back.
         let carrier_back = interface.is_able() && (!was_able || changes.overflow);
-        let lost = if index != interface.index
-            || changes.deleted.contains(&index)
-            || !kernel.hold(self.key.group, index)
-        {
-            "the membership was lost with its interface"
-        } else if interface.is_able() && was_able && changes.interrupted.contains(&index) {
-            "the carrier was lost for a moment"
-        } else if carrier_back {
-            self.detach();
-            return true;
-        } else {
+        let interrupted = interface.is_able() && was_able && changes.interrupted.contains(&index);
+        let same = index == interface.index
+            && !changes.deleted.contains(&index)
+            && kernel.hold(self.key.group, index);
+        if same && !carrier_back && !interrupted {
             return false;
-        };
+        }
         self.detach();
-        self.outage(lost.to_owned());
+        if !same {
+            self.outage("the membership was lost with its interface".to_owned());
+        } else if interrupted {
+            self.outage("the carrier was lost for a moment".to_owned());
+        }
         true
     }
 
