@@ -45,7 +45,9 @@ pub enum SourceError {
     #[error("no source is named: leave the sources out to hear everybody")]
     Empty,
     /// More than [`MAX_SOURCES`].
-    #[error("more than {MAX_SOURCES} sources: leave some out, or hear everybody")]
+    #[error(
+        "more than {MAX_SOURCES} sources, and the kernel takes fewer (net.ipv4.igmp_max_msf, net.ipv6.mld_max_msf): leave some out"
+    )]
     TooMany,
     /// IPv4 and IPv6 in one list.
     #[error("{0} and {1} are of different IP versions: name sources of the group's version only")]
