@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::config::{LogFormat, Overrides};
+use crate::model::config::{IoUring, LogFormat, Overrides};
 use crate::model::group::Group;
 use crate::model::limits::LimitSetting;
 use crate::model::policy::Spec;
@@ -134,6 +134,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", env = "WSCAST_HOLD", value_parser = parse_hold)]
     pub hold: Option<Duration>,
 
+    /// Batch the writes to many clients through io_uring [default: auto, where the kernel allows it]
+    #[arg(long, value_name = "auto|on|off", env = "WSCAST_IO_URING")]
+    pub io_uring: Option<IoUring>,
+
     /// Set a limit, as streams=100 or join-rate=20/s; all=off lifts every count and rate; repeatable
     #[arg(long, value_name = "NAME=VALUE|off", env = "WSCAST_LIMIT", value_delimiter = ',')]
     pub limit: Vec<LimitSetting>,
@@ -168,6 +172,7 @@ impl ServeArgs {
             no_auth: self.no_auth,
             threads: self.threads,
             hold: self.hold,
+            io_uring: self.io_uring,
             limits: self.limit,
             log_format: self.log_format,
             receive_buffer: self.receive_buffer,

@@ -20,11 +20,12 @@ use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
 use crate::hub::settings::HubSettings;
 use crate::lan::interface::Interfaces;
-use crate::model::config::Config;
+use crate::model::config::{Config, IoUring};
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
 use crate::sys::batch::BATCH;
 use crate::sys::random;
+use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
 use crate::web::refusal::Refusal;
 use crate::web::rest;
@@ -54,6 +55,9 @@ pub enum StartError {
         /// What is wrong, and how to mend it.
         reason: String,
     },
+    /// `io-uring = on`, and the kernel has none for us.
+    #[error("opening an io_uring: {0}; the kernel or the container forbids it: leave --io-uring at auto")]
+    IoUring(#[source] io::Error),
     /// A shard's thread or runtime could not be had.
     #[error("starting a shard: {0}")]
     Shard(#[source] io::Error),
@@ -89,6 +93,7 @@ impl Gateway {
             id: format!("{:016x}", random::number()),
             started: now,
             listen,
+            io_uring: probe_io_uring(config.io_uring)?,
             memory_bound: bound,
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
@@ -178,6 +183,7 @@ impl Shard {
             shards: config.threads,
             receive_buffer: config.receive_buffer,
             hold: config.hold,
+            io_uring: config.io_uring,
             linger: config.linger,
             limits: config.limits.clone(),
         };
@@ -290,6 +296,21 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         };
         StartError::Bind { address, reason }
     })
+}
+
+/// Tries whether io_uring can be had; what the status says of it.
+fn probe_io_uring(wanted: IoUring) -> Result<String, StartError> {
+    if wanted == IoUring::Off {
+        return Ok("off: not wanted (--io-uring)".to_owned());
+    }
+    match SendRing::open() {
+        Ok(_) => Ok("on".to_owned()),
+        Err(error) if wanted == IoUring::On => Err(StartError::IoUring(error)),
+        Err(error) => {
+            info!(%error, "no io_uring here: clients are written to one by one");
+            Ok(format!("off: {error}"))
+        }
+    }
 }
 
 /// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.

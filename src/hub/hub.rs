@@ -27,9 +27,11 @@ use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
 use crate::model::limits::Limits;
 use crate::model::selector::InterfaceSelector;
+use crate::model::setting::IoUring;
 use crate::model::status::{RECENTLY_CLOSED, StreamStatus};
 use crate::sys::batch::ReceiveBatch;
 use crate::sys::netlink::{Changes, InterfaceEvents};
+use crate::sys::uring::SendRing;
 
 /// One shard's streams and senders.
 pub struct Hub {
@@ -44,6 +46,7 @@ pub struct Hub {
     interfaces: RefCell<Interfaces>,
     echoes: Rc<Echoes>,
     batch: Rc<RefCell<ReceiveBatch>>,
+    ring: Option<Rc<RefCell<SendRing>>>,
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
     retry: Notify,
@@ -92,6 +95,7 @@ impl Hub {
             gateway_lease: lease(&quota.send_rate),
             bandwidth_lease: lease(&quota.send_bandwidth),
             quota,
+            ring: ring(settings.io_uring),
             settings,
             streams: RefCell::default(),
             ended: RefCell::default(),
@@ -149,6 +153,7 @@ impl Hub {
             log: log_bounds(&self.settings.limits),
             receive_buffer: self.settings.receive_buffer,
             hold: self.settings.hold,
+            ring: self.ring.clone(),
             epoch: self.epoch,
             echoes: Rc::clone(&self.echoes),
             batch: Rc::clone(&self.batch),
@@ -321,6 +326,14 @@ impl Hub {
         let lease = Rc::new(Lease::new(shared));
         leases.insert(group, Rc::downgrade(&lease));
         Some(lease)
+    }
+}
+
+/// The shard's own ring, where it is wanted and can be had. The gateway has said at its start if not.
+fn ring(wanted: IoUring) -> Option<Rc<RefCell<SendRing>>> {
+    match wanted {
+        IoUring::Off => None,
+        IoUring::Auto | IoUring::On => SendRing::open().ok().map(|ring| Rc::new(RefCell::new(ring))),
     }
 }
 

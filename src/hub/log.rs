@@ -239,7 +239,8 @@ impl Log {
     }
 
     /// The longest contiguous run from `at`, which the log holds, that does not pass `to`.
-    fn part(&self, at: u64, to: u64) -> &[u8] {
+    #[must_use]
+    pub fn part(&self, at: u64, to: u64) -> &[u8] {
         debug_assert!(at >= self.base && to <= self.head, "a position outside of the log");
         let offset = at - self.base;
         let (chunk, from) = (offset / CHUNK as u64, (offset % CHUNK as u64) as usize);

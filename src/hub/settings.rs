@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crate::hub::echo::Echoes;
 use crate::hub::log::LogBounds;
 use crate::model::limits::Limits;
+use crate::model::setting::IoUring;
 use crate::sys::batch::ReceiveBatch;
+use crate::sys::uring::SendRing;
 
 /// What a hub is made from.
 #[derive(Clone, Debug)]
@@ -19,8 +21,10 @@ pub struct HubSettings {
     pub shards: NonZeroUsize,
     /// Receive buffer to ask for on each stream's socket, in bytes.
     pub receive_buffer: usize,
-    /// Time from one flush of a stream to the next at least.
-    pub hold: Duration,
+    /// Time from one flush of a stream to the next at least; `None` for the adaptive one.
+    pub hold: Option<Duration>,
+    /// Whether sends are batched through io_uring.
+    pub io_uring: IoUring,
     /// How long a stream stays joined after its last subscriber left.
     pub linger: Duration,
     /// Bounds of logs, lag, replay and sends.
@@ -34,8 +38,10 @@ pub struct StreamSettings {
     pub log: LogBounds,
     /// Receive buffer to ask the kernel for, in bytes.
     pub receive_buffer: usize,
-    /// Time from one flush to the next at least; zero for none.
-    pub hold: Duration,
+    /// Time from one flush to the next at least; `None` for the adaptive one.
+    pub hold: Option<Duration>,
+    /// The shard's ring, where it has one.
+    pub ring: Option<Rc<RefCell<SendRing>>>,
     /// Start of the shard's clock.
     pub epoch: Instant,
     /// The senders of this shard.

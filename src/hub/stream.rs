@@ -4,10 +4,10 @@ use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use slab::Slab;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info, warn};
 
+use crate::hub::audience::Audience;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
@@ -30,7 +30,7 @@ pub struct Stream {
     settings: StreamSettings,
     span: Span,
     log: RefCell<Log>,
-    subscribers: RefCell<Slab<(Rc<dyn Subscriber>, usize)>>,
+    audience: Audience,
     attachment: RefCell<Attachment>,
     ledger: Ledger,
     seen: RefCell<Seen>,
@@ -69,7 +69,7 @@ impl Stream {
         let stream = Rc::new(Stream {
             number,
             log: RefCell::new(Log::new(settings.log)),
-            subscribers: RefCell::new(Slab::new()),
+            audience: Audience::new(settings.hold, settings.ring.clone()),
             attachment: RefCell::new(Attachment {
                 interface: None,
                 joined: None,
@@ -131,16 +131,15 @@ impl Stream {
     }
 
     /// Adds a reader, which keeps its cursor under `slot`; the answer is for [`Stream::unsubscribe`].
-    pub fn subscribe(&self, subscriber: Rc<dyn Subscriber>, slot: usize) -> usize {
+    pub fn subscribe(&self, subscriber: Rc<dyn Subscriber>, slot: usize, latency: Option<Duration>) -> usize {
         self.idle_since.set(None);
-        self.subscribers.borrow_mut().insert((subscriber, slot))
+        self.audience.add(subscriber, slot, latency)
     }
 
     /// Takes a reader away.
     pub fn unsubscribe(&self, place: usize) {
-        let mut subscribers = self.subscribers.borrow_mut();
-        subscribers.try_remove(place);
-        if subscribers.is_empty() {
+        self.audience.remove(place);
+        if self.audience.is_empty() {
             self.idle_since.set(Some(Instant::now()));
         }
     }
@@ -251,7 +250,7 @@ impl Stream {
                 interface: (outages.count == 0).then_some(0),
             },
             outages,
-            subscribers: self.subscribers.borrow().len(),
+            subscribers: self.audience.len(),
             seen_sources: seen.sources(),
             ttl: seen.ttl(),
             last_received: seen.arrival(),
@@ -330,7 +329,7 @@ impl Stream {
         while let Ok(count) = membership.receive_rest(&mut batch) {
             self.publish(&membership, &batch, count);
         }
-        self.flush();
+        self.audience.flush_all(&self.log.borrow());
         self.ledger.kernel_dropped(membership.drops());
     }
 
@@ -357,7 +356,7 @@ impl Stream {
                 }
             }
         }
-        self.flush();
+        self.audience.flush(&self.log.borrow(), self.now());
         more
     }
 
@@ -391,26 +390,14 @@ impl Stream {
             self.seen.borrow_mut().note(&received, now);
             appended = (appended.0 + length, appended.1 + 1);
             if appended.0 >= quarter.0 || appended.1 >= quarter.1 {
-                self.flush();
+                self.audience.flush_all(&self.log.borrow());
                 appended = (0, 0);
             }
         }
     }
 
-    fn flush(&self) {
-        let log = self.log.borrow();
-        for (_, (subscriber, slot)) in self.subscribers.borrow().iter() {
-            subscriber.flush(&log, *slot);
-        }
-    }
-
     fn evict(&self, keep: u64) {
-        {
-            let log = self.log.borrow();
-            for (_, (subscriber, slot)) in self.subscribers.borrow().iter() {
-                subscriber.evicting(&log, *slot, keep);
-            }
-        }
+        self.audience.evicting(&self.log.borrow(), keep);
         self.log.borrow_mut().forget_before(keep);
     }
 }
@@ -432,10 +419,19 @@ impl Drop for Stream {
 
 /// The stream's task: ends with the stream or its membership.
 async fn receive(stream: Weak<Stream>, membership: Rc<Membership>) {
-    while membership.readable().await.is_ok() {
-        let Some(stream) = stream.upgrade() else { return };
+    loop {
+        let due = stream.upgrade().and_then(|stream| Some(stream.settings.epoch + stream.audience.due()?));
+        let ready = match due {
+            None => membership.readable().await,
+            Some(due) => tokio::select! {
+                ready = membership.readable() => ready,
+                () = tokio::time::sleep_until(due.into()) => Ok(()),
+            },
+        };
+        let (Ok(()), Some(stream)) = (ready, stream.upgrade()) else { return };
+        let before = stream.now();
         let more = stream.drain(&membership);
-        let hold = stream.settings.hold;
+        let hold = stream.audience.hold_after(stream.now().saturating_sub(before));
         drop(stream);
         if more || hold.is_zero() {
             // Under a steady load there is always more; the sessions must get their turn.

@@ -1,6 +1,8 @@
 //! One client's claim on a stream, and what a stream calls who reads it.
 
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::hub::log::Log;
 use crate::hub::stream::Stream;
@@ -11,6 +13,21 @@ pub trait Subscriber {
     fn flush(&self, log: &Log, slot: usize);
     /// Frames before sequence `keep` go away now: whoever stands before it must move.
     fn evicting(&self, log: &Log, slot: usize, keep: u64);
+    /// What could be written now by somebody else, together with others' offers; `None` to be flushed instead.
+    fn offer<'a>(&'a self, _log: &'a Log, _slot: usize) -> Option<Offer<'a>> {
+        None
+    }
+    /// An offer of `offered` bytes was sent: the bytes taken, or the error number negated.
+    fn sent(&self, _log: &Log, _slot: usize, _offered: usize, _result: i32) {}
+}
+
+/// Bytes for a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The socket.
+    pub socket: BorrowedFd<'a>,
+    /// One contiguous run of the log.
+    pub bytes: &'a [u8],
 }
 
 /// One client's claim on a stream; ends when dropped, and lets the stream go after the linger.
@@ -20,10 +37,15 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Claims `stream` for `subscriber`, who keeps its cursor under `slot`.
+    /// Claims `stream` for `subscriber`, who keeps its cursor under `slot` and lets datagrams be held for `latency`.
     #[must_use]
-    pub fn new(stream: Rc<Stream>, subscriber: Rc<dyn Subscriber>, slot: usize) -> Self {
-        let place = stream.subscribe(subscriber, slot);
+    pub fn new(
+        stream: Rc<Stream>,
+        subscriber: Rc<dyn Subscriber>,
+        slot: usize,
+        latency: Option<Duration>,
+    ) -> Self {
+        let place = stream.subscribe(subscriber, slot, latency);
         Subscription { stream, place }
     }
 

@@ -12,7 +12,7 @@ use super::group::Group;
 use super::limits::{LimitError, LimitSetting, Limits};
 use super::policy::{Policy, ReceiveRule, Spec};
 use super::selector::InterfaceSelector;
-pub use super::setting::LogFormat;
+pub use super::setting::{IoUring, LogFormat};
 use super::setting::{
     SettingError, check_hold, check_linger, check_max_ttl, check_receive_buffer, check_threads, parse_host,
     parse_origin,
@@ -38,8 +38,11 @@ pub struct Config {
     pub no_auth: bool,
     /// How many shards, at most 64. Default 1.
     pub threads: NonZeroUsize,
-    /// How long a datagram may be held so that several go in one write, at most 50 ms. Default 0.
-    pub hold: Duration,
+    /// How long a datagram may be held so that several go in one write, at most 50 ms. `None`, the default, is
+    /// adaptive: as long as the last write to all clients took, at most 5 ms.
+    pub hold: Option<Duration>,
+    /// Whether sends to many clients are batched through io_uring. Default: where the kernel allows it.
+    pub io_uring: IoUring,
     /// What clients may take.
     pub limits: Limits,
     /// How log lines look.
@@ -91,6 +94,8 @@ pub struct Overrides {
     pub hold: Option<Duration>,
     /// Changes to [`Config::limits`], in this order.
     pub limits: Vec<LimitSetting>,
+    /// [`Config::io_uring`].
+    pub io_uring: Option<IoUring>,
     /// [`Config::log_format`].
     pub log_format: Option<LogFormat>,
     /// [`Config::receive_buffer`], in bytes.
@@ -183,7 +188,8 @@ impl Config {
             allow_origin: allow_origin.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?,
             no_auth,
             threads: check_threads(overrides.threads.or(file.threads).unwrap_or(NonZeroUsize::MIN))?,
-            hold: check_hold(overrides.hold.or(file.hold).unwrap_or_default())?,
+            hold: overrides.hold.or(file.hold).map(check_hold).transpose()?,
+            io_uring: overrides.io_uring.or(file.io_uring).unwrap_or_default(),
             limits,
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             receive_buffer: check_receive_buffer(
@@ -242,7 +248,7 @@ mod tests {
         assert_eq!(config.listen, ["127.0.0.1:8080".parse().expect("an address")]);
         assert_eq!(config.policy, Policy::new(ReceiveRule::AnyButDenied, vec![]));
         assert!(!config.no_auth && !config.policy.sends_at_all() && config.allow_origin.is_empty());
-        assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, Duration::ZERO, 32));
+        assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, None, 32));
         assert_eq!((config.receive_buffer, config.linger), (4 << 20, Duration::from_secs(2)));
         assert_eq!(file("").expect("valid"), config);
     }
@@ -279,7 +285,10 @@ mod tests {
         assert_eq!((config.listen.len(), config.threads.get(), config.max_ttl), (2, 2, 4));
         assert_eq!(config.interface, Some(InterfaceSelector::Name("lan0".to_owned())));
         assert_eq!((config.allow_host, config.no_auth), (vec!["gateway.lan".to_owned()], true));
-        assert_eq!((config.hold, config.linger), (Duration::from_millis(5), Duration::from_millis(500)));
+        assert_eq!(
+            (config.hold, config.linger),
+            (Some(Duration::from_millis(5)), Duration::from_millis(500))
+        );
         assert_eq!((config.receive_buffer, config.log_format), (8 << 20, LogFormat::Json));
         assert_eq!(config.limits.streams, Some(3));
         assert_eq!(config.streams["camera"].filter.sources().len(), 1);
@@ -305,7 +314,10 @@ mod tests {
         let config = Config::build(Some(("f", text)), overrides).expect("valid");
         let rule = ReceiveRule::Listed(specs(&["239.2.0.0/16"]));
         assert_eq!(config.policy, Policy::new(rule, specs(&["239.1.2.3"])));
-        assert_eq!((config.threads.get(), config.hold, config.no_auth), (3, Duration::from_millis(5), false));
+        assert_eq!(
+            (config.threads.get(), config.hold, config.no_auth),
+            (3, Some(Duration::from_millis(5)), false)
+        );
         assert_eq!((config.limits.streams, config.limits.join_rate), (Some(4), Some(9)));
     }
 

@@ -18,7 +18,7 @@ use super::name::check_name;
 use super::policy::Spec;
 use super::selector::InterfaceSelector;
 use super::setting::{
-    LogFormat, parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl, parse_origin,
+    IoUring, LogFormat, parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl, parse_origin,
     parse_receive_buffer, parse_threads,
 };
 use super::source::{SourceFilter, parse_source};
@@ -36,6 +36,7 @@ pub(super) struct FileSettings {
     pub(super) threads: Option<NonZeroUsize>,
     pub(super) hold: Option<Duration>,
     pub(super) limits: Limits,
+    pub(super) io_uring: Option<IoUring>,
     pub(super) log_format: Option<LogFormat>,
     pub(super) receive_buffer: Option<usize>,
     pub(super) max_ttl: Option<u8>,
@@ -58,6 +59,7 @@ struct Raw {
     hold: Option<Value>,
     #[serde(default)]
     limits: BTreeMap<Spanned<String>, Value>,
+    io_uring: Option<Value>,
     log_format: Option<Value>,
     receive_buffer: Option<Value>,
     max_ttl: Option<Value>,
@@ -122,6 +124,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         threads: file.value(raw.threads.as_ref(), parse_threads)?,
         hold: file.value(raw.hold.as_ref(), parse_hold)?,
         limits: file.limits(&raw.limits)?,
+        io_uring: file.value(raw.io_uring.as_ref(), IoUring::from_str)?,
         log_format: file.value(raw.log_format.as_ref(), LogFormat::from_str)?,
         receive_buffer: file.value(raw.receive_buffer.as_ref(), parse_receive_buffer)?,
         max_ttl: file.value(raw.max_ttl.as_ref(), parse_max_ttl)?,

@@ -31,6 +31,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether sends to many clients are batched through io_uring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoUring {
+    /// Where the kernel allows it.
+    #[default]
+    Auto,
+    /// Yes, or there is no start.
+    On,
+    /// No.
+    Off,
+}
+
 /// A value that a setting can't have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{setting} {} is not possible: {fix}", quote(.value))]
@@ -46,6 +58,19 @@ pub struct SettingError {
 impl SettingError {
     fn new(setting: &'static str, value: impl Into<String>, fix: impl Into<String>) -> SettingError {
         SettingError { setting, value: value.into(), fix: fix.into() }
+    }
+}
+
+impl FromStr for IoUring {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<IoUring, SettingError> {
+        match text {
+            "auto" => Ok(IoUring::Auto),
+            "on" => Ok(IoUring::On),
+            "off" => Ok(IoUring::Off),
+            _ => Err(SettingError::new("io-uring", text, "write auto, on or off")),
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct GatewayStatus {
     pub threads: usize,
     /// The most memory that streams and clients may take, in bytes; `null` where a limit is lifted.
     pub memory_bound_bytes: Option<u64>,
+    /// `on`, or `off` and why: whether sends to many clients are batched through io_uring.
+    pub io_uring: String,
     /// True from the first signal to stop on.
     pub draining: bool,
     /// The streams that the configuration names, with the URL path of each.

@@ -2,6 +2,8 @@
 //!
 //! Nothing is queued here. A client is a cursor for each of its streams; what it can't take stays in the log.
 
+mod subscriber;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -13,7 +15,6 @@ use tokio::sync::Notify;
 use crate::hub::cursor::{Cause, Cursor, LagBounds};
 use crate::hub::echo::SenderId;
 use crate::hub::log::Log;
-use crate::hub::subscription::Subscriber;
 use crate::model::frame::{self, Opcode};
 use crate::model::request::Overflow;
 use crate::web::control::Control;
@@ -407,40 +408,5 @@ impl Egress {
 
     fn socket(&self) -> Option<&TcpStream> {
         self.socket.get().map(Rc::as_ref)
-    }
-}
-
-impl Subscriber for Egress {
-    fn flush(&self, log: &Log, slot: usize) {
-        let mut state = self.state.borrow_mut();
-        if state.blocked || state.dead || state.ending.is_some() {
-            return;
-        }
-        self.pump_reading(&mut state, log, slot);
-    }
-
-    fn evicting(&self, log: &Log, slot: usize, keep: u64) {
-        let mut state = self.state.borrow_mut();
-        let Some(reading) = state.readings.get(slot) else { return };
-        if reading.cursor.sequence() >= keep {
-            return;
-        }
-        if state.dead {
-            state.readings[slot].cursor.close(log);
-            return;
-        }
-        let now = reading.stream.now();
-        let near = keep.max(Cursor::near_head(log, &self.lag, now)).min(log.head_sequence());
-        let (to, cause) = match self.overflow {
-            // The rest of a frame that was begun has been copied, and is still being written.
-            _ if state.ending.is_some() => (log.head_sequence(), Cause::Closed),
-            Overflow::Latest => (near, Cause::Latest),
-            Overflow::Skip | Overflow::Close => (near, reading.cursor.overrun(log, &self.lag, now)),
-        };
-        self.jump(&mut state, log, slot, to, cause);
-        if self.overflow == Overflow::Close && state.ending.is_none() {
-            let ending = slow_consumer(&state.readings);
-            self.end_in(&mut state, ending, false);
-        }
     }
 }

@@ -329,7 +329,7 @@ impl HttpSession {
             .enumerate()
             .map(|(slot, stream)| {
                 let subscriber: Rc<dyn Subscriber> = Rc::clone(&reader) as _;
-                Subscription::new(stream, subscriber, slot)
+                Subscription::new(stream, subscriber, slot, opening.options.latency)
             })
             .collect();
         let session = Rc::new(HttpSession {

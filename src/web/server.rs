@@ -53,6 +53,8 @@ pub struct Facts {
     pub started: Instant,
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// Whether sends are batched through io_uring, in words.
+    pub io_uring: String,
     /// Bound of memory in bytes, where there is one.
     pub memory_bound: Option<u64>,
     /// Numbers of sessions.
@@ -292,6 +294,7 @@ impl Server {
                 listen: self.facts.listen.iter().map(ToString::to_string).collect(),
                 threads: self.config.threads.get(),
                 memory_bound_bytes: self.facts.memory_bound,
+                io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
                 named_streams: self
                     .config

@@ -76,7 +76,7 @@ impl Session {
             .enumerate()
             .map(|(slot, stream)| {
                 let subscriber: Rc<dyn Subscriber> = Rc::clone(&egress) as _;
-                Subscription::new(stream, subscriber, slot)
+                Subscription::new(stream, subscriber, slot, opening.options.latency)
             })
             .collect();
         // The first ping is spread, so that clients who came together are not asked together.
@@ -147,7 +147,8 @@ impl Session {
                 () = self.egress.woken() => {}
             }
         }
-        self.finish(&socket).await;
+        // Apart, so that no conversation carries the room for its end from its beginning.
+        Box::pin(self.finish(&socket)).await;
         drop(registered);
     }
 

@@ -22,9 +22,13 @@ pub struct WebSocketLimits {
     pub control_frames: Option<u32>,
     /// How long a message may take from its first byte to its last; `None` for ever.
     pub reassembly: Option<Duration>,
-    /// Bytes of read buffer, allocated for each connection.
+    /// Bytes of read buffer while something is being read; a peer who fills it gets four times as much the next time, up
+    /// to [`READ_BUFFER`].
     pub read_buffer: usize,
 }
+
+/// The largest read buffer of a peer who sends much, in bytes.
+pub const READ_BUFFER: usize = 64 << 10;
 
 /// What a peer sent.
 #[derive(Debug)]
@@ -56,7 +60,13 @@ pub enum ReadEnd {
 /// One side of a conversation's protocol state.
 #[derive(Debug)]
 pub struct WebSocket {
-    context: WebSocketContext,
+    /// There only while something is being read: between messages a peer costs no buffer.
+    context: Option<Box<WebSocketContext>>,
+    frames: FrameBounds,
+    least_buffer: usize,
+    read_buffer: usize,
+    /// A read has filled the buffer.
+    filled: bool,
     walk: FrameWalk,
     control: Option<TokenBucket>,
     /// Bytes that came with the handshake.
@@ -71,14 +81,12 @@ impl WebSocket {
     /// The server's side, after the handshake. `early` is what was read behind the request.
     #[must_use]
     pub fn server(limits: &WebSocketLimits, early: Bytes, now: Instant) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(limits.read_buffer)
-            .write_buffer_size(0)
-            .max_write_buffer_size(64 << 10)
-            .max_message_size(Some(limits.frames.message_size))
-            .max_frame_size(Some(limits.frames.message_size));
         WebSocket {
-            context: WebSocketContext::new(Role::Server, Some(config)),
+            context: None,
+            frames: limits.frames,
+            least_buffer: limits.read_buffer,
+            read_buffer: limits.read_buffer,
+            filled: false,
             walk: FrameWalk::new(limits.frames),
             control: limits
                 .control_frames
@@ -96,7 +104,10 @@ impl WebSocket {
     /// # Errors
     /// [`ReadEnd`].
     pub fn read(&mut self, socket: &TcpStream, control: &mut Vec<u8>) -> Result<Option<Incoming>, ReadEnd> {
+        let (frames, read_buffer) = (self.frames, self.read_buffer);
+        let context = self.context.get_or_insert_with(|| Box::new(context(frames, read_buffer)));
         let mut wire = Wire {
+            filled: &mut self.filled,
             socket,
             control,
             walk: &mut self.walk,
@@ -104,14 +115,14 @@ impl WebSocket {
             early: &mut self.early,
             violation: &mut self.violation,
         };
-        let read = self.context.read(&mut wire);
+        let read = context.read(&mut wire);
         let incoming = match read {
             Ok(Message::Text(text)) => Ok(Some(Incoming::Text(text))),
             Ok(Message::Binary(bytes)) => Ok(Some(Incoming::Binary(bytes))),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Some(Incoming::Alive)),
             Ok(Message::Close(frame)) => {
                 // Puts the queued answer out.
-                let _ = self.context.flush(&mut wire);
+                let _ = context.flush(&mut wire);
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 Ok(Some(Incoming::Close { code, reason }))
@@ -122,6 +133,9 @@ impl WebSocket {
         };
         self.incomplete =
             if self.walk.is_inside() { self.incomplete.or_else(|| Some(Instant::now())) } else { None };
+        if matches!(incoming, Ok(None)) && self.incomplete.is_none() {
+            self.rest();
+        }
         incoming
     }
 
@@ -130,6 +144,17 @@ impl WebSocket {
     pub fn is_overdue(&self, now: Instant) -> bool {
         let (Some(since), Some(most)) = (self.incomplete, self.reassembly) else { return false };
         now.saturating_duration_since(since) > most
+    }
+
+    /// Between messages, with nothing left to read or to answer: the parser knows nothing that a new one does not.
+    fn rest(&mut self) {
+        self.context = None;
+        self.read_buffer = if self.filled {
+            (self.read_buffer * 4).min(READ_BUFFER.max(self.least_buffer))
+        } else {
+            self.least_buffer
+        };
+        self.filled = false;
     }
 
     fn violated(&self) -> ReadEnd {
@@ -141,6 +166,16 @@ impl WebSocket {
             None => ReadEnd::Gone,
         }
     }
+}
+
+fn context(frames: FrameBounds, read_buffer: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(read_buffer)
+        .write_buffer_size(0)
+        .max_write_buffer_size(64 << 10)
+        .max_message_size(Some(frames.message_size))
+        .max_frame_size(Some(frames.message_size));
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// The close code that answers an error of the protocol's parser (RFC 6455 section 7.4.1).
@@ -162,6 +197,7 @@ fn end(error: Error) -> ReadEnd {
 
 /// What tungstenite takes for the connection: it reads from the socket and writes among the control bytes.
 struct Wire<'a> {
+    filled: &'a mut bool,
     socket: &'a TcpStream,
     control: &'a mut Vec<u8>,
     walk: &'a mut FrameWalk,
@@ -176,7 +212,9 @@ impl Read for Wire<'_> {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let length = if self.early.is_empty() {
-            self.socket.try_read(buffer)?
+            let length = self.socket.try_read(buffer)?;
+            *self.filled |= length == buffer.len();
+            length
         } else {
             let length = self.early.len().min(buffer.len());
             self.early.copy_to_slice(&mut buffer[..length]);

@@ -1,0 +1,240 @@
+//! Those who read one stream: who is written to, and when.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::hub::log::Log;
+use crate::hub::subscription::{Offer, Subscriber};
+use crate::sys::uring::{Send, SendRing};
+
+/// The longest adaptive hold.
+const ADAPTIVE: Duration = Duration::from_millis(5);
+/// A flush shorter than this is followed by no hold: the runtime's timers tick each millisecond, and few clients shall
+/// not wait for nothing.
+const SHORT: Duration = Duration::from_micros(250);
+/// Sends handed to the ring at once.
+const OFFERS: usize = 128;
+
+/// The subscribers of a stream.
+pub struct Audience {
+    members: RefCell<Slab<Member>>,
+    ring: Option<Rc<RefCell<SendRing>>>,
+    /// The hold of members who ask for none; `None` for the adaptive one.
+    hold: Option<Duration>,
+    /// The shortest hold that a member has, and whether any is adaptive.
+    pace: Cell<(Option<Duration>, bool)>,
+    /// When the first of those who were passed over is due, on the clock of the log.
+    due: Cell<Option<Duration>>,
+}
+
+struct Member {
+    subscriber: Rc<dyn Subscriber>,
+    slot: usize,
+    hold: Option<Duration>,
+    due: Cell<Duration>,
+}
+
+impl Audience {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(hold: Option<Duration>, ring: Option<Rc<RefCell<SendRing>>>) -> Self {
+        Audience {
+            members: RefCell::default(),
+            ring,
+            hold,
+            pace: Cell::new((None, false)),
+            due: Cell::new(None),
+        }
+    }
+
+    /// Adds a reader, which keeps its cursor under `slot` and lets datagrams be held for `latency`.
+    pub fn add(&self, subscriber: Rc<dyn Subscriber>, slot: usize, latency: Option<Duration>) -> usize {
+        let member = Member { subscriber, slot, hold: latency.or(self.hold), due: Cell::new(Duration::ZERO) };
+        let place = self.members.borrow_mut().insert(member);
+        self.set_pace();
+        place
+    }
+
+    /// Takes a reader away.
+    pub fn remove(&self, place: usize) {
+        self.members.borrow_mut().try_remove(place);
+        self.set_pace();
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.borrow().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.borrow().is_empty()
+    }
+
+    /// Writes to everybody who is due at `now`.
+    pub fn flush(&self, log: &Log, now: Duration) {
+        let members = self.members.borrow();
+        self.due.set(None);
+        let due = |member: &Member| match member.hold {
+            Some(hold) if !hold.is_zero() => {
+                if member.due.get() > now {
+                    let first = self.due.get().map_or(member.due.get(), |first| first.min(member.due.get()));
+                    self.due.set(Some(first));
+                    return false;
+                }
+                member.due.set(now + hold);
+                true
+            }
+            _ => true,
+        };
+        self.write(log, members.iter().map(|(_, member)| member).filter(|member| due(member)));
+    }
+
+    /// Writes to everybody, due or not.
+    pub fn flush_all(&self, log: &Log) {
+        self.due.set(None);
+        let members = self.members.borrow();
+        self.write(log, members.iter().map(|(_, member)| member));
+    }
+
+    /// Tells everybody that frames before `keep` go away.
+    pub fn evicting(&self, log: &Log, keep: u64) {
+        for (_, member) in self.members.borrow().iter() {
+            member.subscriber.evicting(log, member.slot, keep);
+        }
+    }
+
+    /// When somebody who was passed over is due.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.due.get()
+    }
+
+    /// How long the stream may be left alone after a flush that took so long: as long again where the members leave it
+    /// to us, so that the write path takes half a core at most and those who come together share.
+    #[must_use]
+    pub fn hold_after(&self, took: Duration) -> Duration {
+        let (shortest, adaptive) = self.pace.get();
+        let hold = match (adaptive, shortest) {
+            (false, shortest) => shortest.unwrap_or(Duration::ZERO),
+            (true, shortest) => took.min(ADAPTIVE).min(shortest.unwrap_or(ADAPTIVE)),
+        };
+        if adaptive && hold < SHORT { Duration::ZERO } else { hold }
+    }
+
+    fn set_pace(&self) {
+        let members = self.members.borrow();
+        let shortest = members.iter().filter_map(|(_, member)| member.hold).min();
+        self.pace.set((shortest, members.iter().any(|(_, member)| member.hold.is_none())));
+    }
+
+    fn write<'a>(&'a self, log: &Log, members: impl Iterator<Item = &'a Member>) {
+        match &self.ring {
+            Some(ring) if self.len() > 1 && ring.borrow().is_open() => {
+                write_together(&mut ring.borrow_mut(), log, members);
+            }
+            _ => {
+                for member in members {
+                    member.subscriber.flush(log, member.slot);
+                }
+            }
+        }
+    }
+}
+
+/// Writes to all `members` with as few system calls as the ring allows.
+fn write_together<'a>(ring: &mut SendRing, log: &Log, mut members: impl Iterator<Item = &'a Member>) {
+    loop {
+        let mut batch: [Option<(&Member, Offer<'_>)>; OFFERS] = [None; OFFERS];
+        let mut count = 0;
+        for member in members.by_ref() {
+            match member.subscriber.offer(log, member.slot) {
+                Some(offer) => {
+                    batch[count] = Some((member, offer));
+                    count += 1;
+                    if count == OFFERS {
+                        break;
+                    }
+                }
+                None => member.subscriber.flush(log, member.slot),
+            }
+        }
+        let Some((_, first)) = batch[0] else { return };
+        let mut sends = [Send { socket: first.socket, bytes: first.bytes }; OFFERS];
+        for (send, (_, offer)) in sends.iter_mut().zip(batch.iter().flatten()) {
+            *send = Send { socket: offer.socket, bytes: offer.bytes };
+        }
+        let mut results = [0; OFFERS];
+        ring.send(&sends[..count], &mut results[..count]);
+        for ((member, offer), result) in batch.iter().flatten().zip(results) {
+            member.subscriber.sent(log, member.slot, offer.bytes.len(), result);
+        }
+        if count < OFFERS {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::log::LogBounds;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[derive(Default)]
+    struct Counter {
+        flushes: Cell<u32>,
+    }
+
+    impl Subscriber for Counter {
+        fn flush(&self, _: &Log, _: usize) {
+            self.flushes.set(self.flushes.get() + 1);
+        }
+        fn evicting(&self, _: &Log, _: usize, _: u64) {}
+    }
+
+    fn log() -> Log {
+        Log::new(LogBounds { bytes: 1 << 20, datagrams: 10, age: MS })
+    }
+
+    #[test]
+    fn members_wait_for_their_own_latency_and_no_longer() {
+        let audience = Audience::new(Some(Duration::ZERO), None);
+        let (prompt, patient) = (Rc::new(Counter::default()), Rc::new(Counter::default()));
+        audience.add(Rc::clone(&prompt) as _, 0, None);
+        audience.add(Rc::clone(&patient) as _, 0, Some(20 * MS));
+        for now in [100, 101, 110, 119] {
+            audience.flush(&log(), now * MS);
+        }
+        assert_eq!((prompt.flushes.get(), patient.flushes.get()), (4, 1));
+        assert_eq!(audience.due(), Some(120 * MS));
+        audience.flush(&log(), 120 * MS);
+        assert_eq!((patient.flushes.get(), audience.due()), (2, None));
+        audience.flush(&log(), 121 * MS);
+        audience.flush_all(&log());
+        assert_eq!((patient.flushes.get(), audience.due()), (3, None));
+    }
+
+    #[test]
+    fn the_hold_is_as_long_as_the_flush_unless_somebody_is_in_a_hurry() {
+        let adaptive = Audience::new(None, None);
+        adaptive.add(Rc::new(Counter::default()), 0, None);
+        assert_eq!(adaptive.hold_after(Duration::from_micros(100)), Duration::ZERO);
+        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS);
+        assert_eq!(adaptive.hold_after(20 * MS), ADAPTIVE);
+        let patient = adaptive.add(Rc::new(Counter::default()), 0, Some(50 * MS));
+        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS);
+        adaptive.add(Rc::new(Counter::default()), 0, Some(Duration::ZERO));
+        assert_eq!(adaptive.hold_after(2 * MS), Duration::ZERO);
+        adaptive.remove(patient);
+        let fixed = Audience::new(Some(20 * MS), None);
+        fixed.add(Rc::new(Counter::default()), 0, None);
+        assert_eq!(fixed.hold_after(MS), 20 * MS);
+    }
+}

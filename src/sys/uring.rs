@@ -1,0 +1,125 @@
+//! Many sends with few system calls, where the kernel lends an io_uring (Linux 6.1 with `DEFER_TASKRUN`; containers often
+//! forbid it).
+//!
+//! It is a batch of ordinary non-blocking sends, nothing more: every one has completed when the call returns.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use io_uring::{IoUring, opcode, types};
+
+/// Sends handed over in one system call at most.
+const ENTRIES: u32 = 512;
+
+/// One send to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Send<'a> {
+    /// The socket.
+    pub socket: BorrowedFd<'a>,
+    /// What to send; at most 2 GiB.
+    pub bytes: &'a [u8],
+}
+
+/// A ring of this thread.
+pub struct SendRing {
+    /// Gone after an error that leaves entries behind which must never be submitted.
+    ring: Option<IoUring>,
+}
+
+impl SendRing {
+    /// Sets a ring up for the calling thread and tries it.
+    ///
+    /// # Errors
+    /// What the kernel says: `EPERM` or `ENOSYS` where it is forbidden, `EINVAL` on kernels before 6.1.
+    pub fn open() -> io::Result<Self> {
+        let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(ENTRIES)?;
+        let mut probe = io_uring::register::Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        if !probe.is_supported(opcode::Send::CODE) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSYS));
+        }
+        Ok(SendRing { ring: Some(ring) })
+    }
+
+    /// Whether it can still be used.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// Makes all `sends`, without waiting for any socket. `results`, of the same length, gets one entry for each: the bytes
+    /// taken, or the error number negated; `-EAGAIN` for a full socket and for a send that was not tried.
+    pub fn send(&mut self, sends: &[Send<'_>], results: &mut [i32]) {
+        results.fill(-libc::EAGAIN);
+        for (batch, results) in sends.chunks(ENTRIES as usize).zip(results.chunks_mut(ENTRIES as usize)) {
+            let Some(ring) = &mut self.ring else { return };
+            if !send_batch(ring, batch, results) {
+                self.ring = None;
+            }
+        }
+    }
+}
+
+/// Submits one ringful and reaps all of it; false when the ring must not be used again.
+fn send_batch(ring: &mut IoUring, batch: &[Send<'_>], results: &mut [i32]) -> bool {
+    for (number, send) in batch.iter().enumerate() {
+        let length = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(types::Fd(send.socket.as_raw_fd()), send.bytes.as_ptr(), length)
+            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(number as u64);
+        // SAFETY: the bytes and the socket are borrowed until `send` returns, and each entry submitted here is reaped
+        // below before that; a ring with entries left behind is dropped without submitting them.
+        if unsafe { ring.submission().push(&entry) }.is_err() {
+            return false;
+        }
+    }
+    let (mut submitted, mut reaped, mut sound) = (0, 0, true);
+    while reaped < submitted || (sound && submitted < batch.len()) {
+        let want = if sound { batch.len() - reaped } else { submitted - reaped };
+        match ring.submit_and_wait(want) {
+            Ok(count) => submitted += count,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
+            // Nothing was submitted by this call; what earlier ones submitted is still waited for.
+            Err(_) => sound = false,
+        }
+        for completion in ring.completion() {
+            if let Some(result) =
+                results.get_mut(usize::try_from(completion.user_data()).unwrap_or(usize::MAX))
+            {
+                *result = completion.result();
+            }
+            reaped += 1;
+        }
+    }
+    sound
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn every_send_has_its_result() {
+        let Ok(mut ring) = SendRing::open() else { return };
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (gone, peer) = UnixStream::pair().unwrap();
+        drop(peer);
+        let payload = vec![7; 100];
+        let mut sends = vec![Send { socket: near.as_fd(), bytes: &payload }; 700];
+        sends.push(Send { socket: gone.as_fd(), bytes: &payload });
+        let mut results = vec![0; sends.len()];
+        ring.send(&sends, &mut results);
+        assert_eq!(results[700], -libc::EPIPE);
+        let taken: usize = results.iter().filter(|result| **result > 0).map(|result| *result as usize).sum();
+        drop(near);
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), taken);
+        assert!(ring.is_open());
+    }
+}
