@@ -5,3 +5,4 @@ pub mod batch;
 pub mod netlink;
 pub mod random;
 pub mod socket;
+pub mod transmit_batch;
