@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
+use tracing::debug;
+
 use crate::hub::budget::Lease;
 use crate::hub::echo::{Echoes, SenderId};
 use crate::lan::interface::{Interface, Interfaces};
@@ -12,6 +14,7 @@ use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
 use crate::model::selector::InterfaceSelector;
 use crate::model::status::{RefusedSends, SenderStatus};
+use crate::sys::transmit_batch::TransmitBatch;
 
 /// What a sender is made for.
 #[derive(Clone, Debug)]
@@ -55,15 +58,13 @@ pub struct Sender {
     replies_lost: Cell<u64>,
 }
 
-/// Why a datagram was not sent; each is counted.
-#[derive(Debug)]
-pub enum NotSent {
-    /// Over the rate of this sender alone.
-    Rate,
-    /// Over a rate that it shares with others.
-    SharedRate,
-    /// The kernel refused.
-    Kernel(std::io::Error),
+/// Which rate a datagram was over; each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverRate {
+    /// That of this sender alone.
+    Own,
+    /// One that it shares with others.
+    Shared,
 }
 
 impl Sender {
@@ -101,29 +102,33 @@ impl Sender {
         self.id
     }
 
-    /// Sends one datagram, or says and counts why not. `now` is for the rates.
+    /// Puts one datagram into a batch that holds this sender's alone, to leave with [`Sender::send`], or says and counts why
+    /// not. `now` is for the rates.
     ///
     /// # Errors
-    /// [`NotSent`].
-    pub fn send(&self, payload: &[u8], now: Instant) -> Result<(), NotSent> {
+    /// [`OverRate`].
+    pub fn put(&self, batch: &mut TransmitBatch, payload: &[u8], now: Instant) -> Result<(), OverRate> {
         self.accepted.set(self.accepted.get() + 1);
-        let mut refused = self.refused.get();
-        if let Err(over) = self.find_room(payload.len(), now) {
+        let room = self.find_room(payload.len(), now);
+        if room.is_ok() {
+            batch.push(payload);
+        } else {
+            let mut refused = self.refused.get();
             refused.rate += 1;
             self.refused.set(refused);
-            return Err(over);
         }
-        match self.transmitter.send(payload) {
-            Ok(()) => {
-                self.sent.set(self.sent.get() + 1);
-                Ok(())
-            }
-            Err(error) => {
-                refused.kernel += 1;
-                self.refused.set(refused);
-                Err(NotSent::Kernel(error))
-            }
-        }
+        room
+    }
+
+    /// Sends all datagrams of a batch, in order, counts each, and leaves it empty.
+    pub fn send(&self, batch: &mut TransmitBatch) {
+        let mut refused = self.refused.get();
+        let sent = self.transmitter.send_batch(batch, |datagrams, error| {
+            refused.kernel += datagrams as u64;
+            debug!(%error, datagrams, "the kernel refused datagrams");
+        });
+        self.sent.set(self.sent.get() + sent as u64);
+        self.refused.set(refused);
     }
 
     /// Counts a frame that was too large to be sent.
@@ -183,19 +188,19 @@ impl Sender {
         }
     }
 
-    fn find_room(&self, length: usize, now: Instant) -> Result<(), NotSent> {
+    fn find_room(&self, length: usize, now: Instant) -> Result<(), OverRate> {
         let headers = if self.key.group.is_ipv4() { 28 } else { 48 };
         let bits = (length as u64 + headers) * 8;
         let lease =
             |lease: &Option<Rc<Lease>>, amount| lease.as_ref().is_none_or(|lease| lease.take(amount, now));
         if !self.rates.session.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now)) {
-            return Err(NotSent::Rate);
+            return Err(OverRate::Own);
         }
         if lease(&self.rates.group, 1) && lease(&self.rates.gateway, 1) && lease(&self.rates.bandwidth, bits)
         {
             return Ok(());
         }
-        Err(NotSent::SharedRate)
+        Err(OverRate::Shared)
     }
 }
 

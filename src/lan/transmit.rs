@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::UdpSocket;
 
 use crate::lan::interface::Interface;
 use crate::model::group::Group;
 use crate::sys::socket;
+use crate::sys::transmit_batch::{TransmitBatch, can_segment};
 
 /// How datagrams leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,11 @@ pub struct Transmitter {
     port: u16,
     index: Cell<u32>,
     source: Cell<Option<IpAddr>>,
+    can_segment: bool,
+    /// MTU of the interface; 0 where it is not known.
+    mtu: Cell<u32>,
+    /// Bytes of payload up to which datagrams of equal size leave as one message; 0 for none.
+    segment: Cell<usize>,
 }
 
 /// A socket that could not be made.
@@ -42,6 +48,8 @@ pub struct TransmitError {
 
 /// Bytes of receive buffer for replies.
 const REPLY_BUFFER: usize = 64 << 10;
+/// How often a datagram is tried again that an error left over from another one came up at.
+const TRIES: u32 = 4;
 
 impl Transmitter {
     /// Opens the socket, inside a tokio runtime.
@@ -81,7 +89,11 @@ impl Transmitter {
             let socket = UdpSocket::from_std(socket.into())?;
             let port = socket.local_addr()?.port();
             let (index, source) = (Cell::new(interface.index), Cell::new(source_address(interface, ipv4)));
-            Ok(Transmitter { socket, group, port, index, source })
+            let can_segment = can_segment(&socket);
+            let (mtu, segment) = (Cell::new(0), Cell::new(0));
+            let transmitter = Transmitter { socket, group, port, index, source, can_segment, mtu, segment };
+            transmitter.measure(interface, false);
+            Ok(transmitter)
         };
         open().map_err(|source| TransmitError { group, interface: interface.name.clone(), source })
     }
@@ -93,7 +105,8 @@ impl Transmitter {
     /// [`TransmitError`]; then it stays where it was.
     pub fn follow(&self, interface: &Interface) -> Result<(), TransmitError> {
         let ipv4 = self.group.is_ipv4();
-        if interface.index != self.index.get() {
+        let same = interface.index == self.index.get();
+        if !same {
             socket::send_by_index(&self.socket, interface.index, ipv4).map_err(|source| TransmitError {
                 group: self.group,
                 interface: interface.name.clone(),
@@ -102,7 +115,19 @@ impl Transmitter {
             self.index.set(interface.index);
         }
         self.source.set(source_address(interface, ipv4));
+        self.measure(interface, same);
         Ok(())
+    }
+
+    /// Finds out what size of datagrams the interface takes whole. What it has been found not to segment it is not asked to
+    /// again while it stays the `same`.
+    fn measure(&self, interface: &Interface, same: bool) {
+        let mtu = socket::mtu(&interface.name).unwrap_or(0);
+        if self.can_segment && !(same && mtu == self.mtu.get()) {
+            let headers = if self.group.is_ipv4() { 28 } else { 48 };
+            self.mtu.set(mtu);
+            self.segment.set((mtu as usize).saturating_sub(headers));
+        }
     }
 
     /// Hands one datagram to the kernel; never waits.
@@ -111,27 +136,57 @@ impl Transmitter {
     /// What the kernel says: `ENOBUFS` queue full, `EPERM` firewall, `ENETUNREACH` or `ENODEV` interface away,
     /// `EMSGSIZE` too large. An error left over from an earlier datagram is not blamed on this one.
     pub fn send(&self, payload: &[u8]) -> io::Result<()> {
-        let to = match self.group.address() {
-            IpAddr::V6(address) if self.group.is_link_scoped() => {
-                SocketAddrV6::new(address, self.group.port(), 0, self.index.get()).into()
-            }
-            _ => self.group.socket_address(),
-        };
-        for _ in 0..4 {
+        let to = self.destination();
+        for _ in 0..TRIES {
             // Straight to the kernel: a UDP socket is writable but for a full send buffer, which is a loss to count.
-            let result = socket2::SockRef::from(&self.socket).send_to(payload, &to.into());
+            let result = socket2::SockRef::from(&self.socket).send_to(payload, &to);
             match result {
                 Ok(_) => return Ok(()),
-                Err(error) if socket::take_error(&self.socket) => {
-                    // ENOBUFS is this datagram's own fate; everything else in the queue came from the network.
-                    if error.raw_os_error() == Some(libc::ENOBUFS) {
-                        return Err(error);
-                    }
-                }
+                Err(error) if self.is_left_over(&error) => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+
+    /// Hands all datagrams of a batch to the kernel, in order, and empties it; never waits. Says how many it took; `refused`
+    /// hears of the others, how many and why, as [`Transmitter::send`] would say.
+    pub fn send_batch(&self, batch: &mut TransmitBatch, mut refused: impl FnMut(usize, io::Error)) -> usize {
+        let to = self.destination();
+        let (mut sent, mut tries) = (0, 1);
+        while !batch.is_empty() {
+            match batch.send(&self.socket, &to, self.segment.get()) {
+                Ok(datagrams) => {
+                    sent += datagrams;
+                    tries = 1;
+                }
+                Err(refusal) if tries < TRIES && self.is_left_over(&refusal.error) => tries += 1,
+                Err(refusal) if refusal.datagrams > 1 && forbids_segments(&refusal.error) => {
+                    self.segment.set(0);
+                }
+                Err(refusal) => {
+                    batch.skip(refusal.datagrams);
+                    refused(refusal.datagrams, refusal.error);
+                    tries = 1;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Whether an error was reported that belongs to an earlier datagram, and is now taken away. `ENOBUFS` is always a
+    /// datagram's own; everything else in the queue came from the network.
+    fn is_left_over(&self, error: &io::Error) -> bool {
+        socket::take_error(&self.socket) && error.raw_os_error() != Some(libc::ENOBUFS)
+    }
+
+    fn destination(&self) -> SockAddr {
+        match self.group.address() {
+            IpAddr::V6(address) if self.group.is_link_scoped() => {
+                SocketAddrV6::new(address, self.group.port(), 0, self.index.get()).into()
+            }
+            _ => self.group.socket_address().into(),
+        }
     }
 
     /// Waits until there may be a unicast reply.
@@ -172,4 +227,13 @@ impl Transmitter {
 /// The address that the kernel will most likely choose on an interface.
 fn source_address(interface: &Interface, ipv4: bool) -> Option<IpAddr> {
     interface.addresses.iter().copied().find(|address| address.is_ipv4() == ipv4)
+}
+
+/// Whether the kernel says that it does not cut messages for this interface: the MTU has just become less, the interface
+/// has no checksum offload (`EIO`), a policy of IPsec applies. The datagrams themselves may be fine.
+fn forbids_segments(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT | libc::EMSGSIZE)
+    )
 }

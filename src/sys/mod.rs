@@ -5,4 +5,5 @@ pub mod batch;
 pub mod netlink;
 pub mod random;
 pub mod socket;
+pub mod transmit_batch;
 pub mod uring;

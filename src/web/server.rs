@@ -1,6 +1,6 @@
 //! One shard's front: its connections, its conversations, and what it tells of them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use crate::hub::hub::Hub;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
+use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::admission::Admitted;
 use crate::web::ending::Ending;
 use crate::web::gate::Gate;
@@ -111,6 +112,7 @@ pub struct Server {
     refused: RefCell<BTreeMap<String, u64>>,
     rest_pool: Rc<RestPool>,
     scratch: Rc<RefCell<Vec<u8>>>,
+    outgoing: RefCell<TransmitBatch>,
     tasks: TaskTracker,
     stopping: Cell<bool>,
 }
@@ -137,6 +139,7 @@ impl Server {
             refused: RefCell::default(),
             rest_pool: Rc::default(),
             scratch: Rc::new(RefCell::new(vec![0; 65536])),
+            outgoing: RefCell::default(),
             tasks: TaskTracker::new(),
             stopping: Cell::new(false),
         })
@@ -211,6 +214,11 @@ impl Server {
     #[must_use]
     pub fn scratch(&self) -> Rc<RefCell<Vec<u8>>> {
         Rc::clone(&self.scratch)
+    }
+
+    /// What one session sends in one turn: empty before and after.
+    pub fn outgoing(&self) -> RefMut<'_, TransmitBatch> {
+        self.outgoing.borrow_mut()
     }
 
     /// A number for a new session.

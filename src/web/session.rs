@@ -13,17 +13,18 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
-use crate::hub::sender::{NotSent, Sender};
+use crate::hub::sender::{OverRate, Sender};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::frame::{self, FrameBounds, Opcode};
 use crate::model::status::SessionStatus;
+use crate::sys::transmit_batch::TransmitBatch;
 use crate::sys::{random, socket};
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::opening::Opening;
 use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
-use crate::web::websocket::{Incoming, ReadEnd, WebSocket, WebSocketLimits};
+use crate::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
 
 /// Time between pings.
 const PING: Duration = Duration::from_secs(20);
@@ -35,12 +36,28 @@ const REASSEMBLY: Duration = Duration::from_secs(5);
 const READ_BUFFER: usize = 4 << 10;
 /// Messages taken from one client before others get their turn.
 const TURN: usize = 64;
+/// Bytes of payload after which a turn is over.
+const OUTGOING: usize = 256 << 10;
 /// How long a close frame may take to be written, and the client's own to arrive.
 const CLOSING: Duration = Duration::from_secs(1);
 /// What is read and thrown away after our close: unread input would turn the close into a reset.
 const CLOSING_BYTES: usize = 256 << 10;
 /// A client over its send rate for so long is closed.
 const FLOOD: Duration = Duration::from_secs(10);
+
+/// How one turn of reading ended.
+enum Turn {
+    /// Nothing more is there.
+    Over,
+    /// There may be more.
+    More,
+    /// The client closes, and the answer is among the control bytes.
+    Answered { code: u16, reason: String },
+    /// The conversation ends, and the client is yet to be told.
+    Ended(Ending),
+    /// The connection is lost.
+    Gone,
+}
 
 /// A conversation from the handshake to the last byte.
 pub struct Session {
@@ -152,47 +169,70 @@ impl Session {
         drop(registered);
     }
 
-    /// Takes what the client sent; true when there may be more.
+    /// Takes what the client sent; true when there may be more. What it sends to its group leaves together, before anything
+    /// that came behind it is answered.
     fn read(self: &Rc<Self>, socket: &TcpStream) -> bool {
         let mut control = Vec::new();
-        let mut slot = self.websocket.borrow_mut();
-        let Some(websocket) = slot.as_mut() else { return false };
-        for _ in 0..TURN {
-            let read = websocket.read(socket, &mut control);
-            match read {
-                Ok(None) => {
-                    self.put(&control);
-                    return false;
-                }
-                Ok(Some(incoming)) => {
-                    self.heard.set(true);
-                    self.missed.set(0);
-                    match incoming {
-                        Incoming::Alive => {}
-                        Incoming::Binary(payload) => self.send(&payload),
-                        Incoming::Text(text) => self.send(text.as_bytes()),
-                        Incoming::Close { code, reason } => {
-                            self.egress.end(Ending { code, reason, by: EndedBy::Client }, &control, true);
-                            return false;
-                        }
-                    }
-                }
-                Err(ReadEnd::Violation(code, reason)) => {
-                    self.put(&control);
-                    self.egress.end(Ending { code, reason, by: EndedBy::Client }, &[], false);
-                    return false;
-                }
-                Err(ReadEnd::Gone) => {
-                    self.egress.abandon();
-                    return false;
-                }
+        let mut outgoing = self.server.outgoing();
+        let turn = self.take(socket, &mut control, &mut outgoing);
+        if let Some(sender) = self.sender.borrow().as_ref() {
+            sender.send(&mut outgoing);
+        }
+        let more = matches!(turn, Turn::More);
+        match turn {
+            Turn::Over | Turn::More => self.put(&control),
+            Turn::Answered { code, reason } => {
+                self.egress.end(Ending { code, reason, by: EndedBy::Client }, &control, true);
             }
-            if self.egress.ending().is_some() || control.len() > READ_BUFFER {
+            Turn::Ended(ending) => {
+                self.put(&control);
+                self.egress.end(ending, &[], false);
+            }
+            Turn::Gone => self.egress.abandon(),
+        }
+        more
+    }
+
+    /// One turn's messages; those for the group are put into `outgoing`.
+    fn take(
+        self: &Rc<Self>,
+        socket: &TcpStream,
+        control: &mut Vec<u8>,
+        outgoing: &mut TransmitBatch,
+    ) -> Turn {
+        let mut slot = self.websocket.borrow_mut();
+        let Some(websocket) = slot.as_mut() else { return Turn::Over };
+        let scratch = self.server.scratch();
+        let mut scratch = scratch.borrow_mut();
+        let mut intake = Intake::new(socket, &mut scratch);
+        let now = Instant::now();
+        for _ in 0..TURN {
+            let incoming = match websocket.read(&mut intake, control) {
+                Ok(Some(incoming)) => incoming,
+                Ok(None) if intake.is_full() => return Turn::More,
+                Ok(None) => return Turn::Over,
+                Err(ReadEnd::Violation(code, reason)) => {
+                    return Turn::Ended(Ending { code, reason, by: EndedBy::Client });
+                }
+                Err(ReadEnd::Gone) => return Turn::Gone,
+            };
+            self.heard.set(true);
+            self.missed.set(0);
+            let taken = match incoming {
+                Incoming::Alive => Ok(()),
+                Incoming::Binary(payload) => self.take_message(outgoing, &payload, now),
+                Incoming::Text(text) => self.take_message(outgoing, text.as_bytes(), now),
+                Incoming::Close { code, reason } => return Turn::Answered { code, reason },
+            };
+            if let Err((code, reason)) = taken {
+                return Turn::Ended(Ending { code, reason, by: EndedBy::Gateway });
+            }
+            if control.len() > READ_BUFFER || outgoing.bytes() > OUTGOING {
                 break;
             }
         }
-        self.put(&control);
-        true
+        websocket.keep(&intake);
+        Turn::More
     }
 
     fn put(&self, control: &[u8]) {
@@ -201,49 +241,34 @@ impl Session {
         }
     }
 
-    /// One message of the client: one datagram to its group, if it may.
-    fn send(self: &Rc<Self>, payload: &[u8]) {
+    /// One message of the client: one datagram to its group, if it may; otherwise the close that answers it.
+    fn take_message(
+        self: &Rc<Self>,
+        outgoing: &mut TransmitBatch,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), (u16, String)> {
         let most = self.server.config().limits.send_size;
-        let sender = match self.sender() {
-            Ok(sender) => sender,
-            Err(reason) => {
-                self.close(4403, format!("not_allowed: {reason}"));
-                return;
-            }
-        };
-        if payload.len() > most {
+        let sender = self.sender().map_err(|reason| (4403, format!("not_allowed: {reason}")))?;
+        let bytes = payload.len();
+        if bytes > most {
             sender.refuse_size();
-            self.close(
-                4413,
-                format!("datagram_too_large: {} bytes, at most {most} (--limit send-size)", payload.len()),
-            );
-            return;
+            let reason = format!("datagram_too_large: {bytes} bytes, at most {most} (--limit send-size)");
+            return Err((4413, reason));
         }
-        let now = Instant::now();
-        match sender.send(payload, now) {
-            Ok(()) => {}
-            Err(NotSent::Kernel(error)) => {
-                debug!(%error, bytes = payload.len(), "the kernel refused a datagram");
-            }
-            // Others may have used it up.
-            Err(NotSent::SharedRate) => {}
-            Err(NotSent::Rate) => {
-                let since = match self.over_rate.get() {
-                    Some((since, last)) if now.saturating_duration_since(last) < Duration::from_secs(1) => {
-                        since
-                    }
-                    _ => now,
-                };
-                self.over_rate.set(Some((since, now)));
-                if now.saturating_duration_since(since) >= FLOOD {
-                    self.close(
-                        4529,
-                        "rate: sending faster than allowed for 10 s (--limit send-rate-per-session)"
-                            .to_owned(),
-                    );
-                }
+        // Others may have used up a shared rate.
+        if sender.put(outgoing, payload, now) == Err(OverRate::Own) {
+            let since = match self.over_rate.get() {
+                Some((since, last)) if now.saturating_duration_since(last) < Duration::from_secs(1) => since,
+                _ => now,
+            };
+            self.over_rate.set(Some((since, now)));
+            if now.saturating_duration_since(since) >= FLOOD {
+                let reason = "rate: sending faster than allowed for 10 s (--limit send-rate-per-session)";
+                return Err((4529, reason.to_owned()));
             }
         }
+        Ok(())
     }
 
     /// The session's sender, opened by its first message.

@@ -10,6 +10,7 @@ use crate::support::flow::{SlowClient, masked};
 use crate::support::gateway::{TestGateway, assert_session_balances};
 use crate::support::lab::{Lab, Multicast, Received, Receiver, lab_test, skip};
 
+mod bursts;
 mod rates;
 mod replies;
 

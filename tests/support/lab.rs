@@ -322,6 +322,8 @@ impl Receiver {
     ) -> Self {
         let at = Place::of(interface);
         let socket = udp_socket(group);
+        // As much as the machine grants: a burst waits for the test to read it.
+        let _ = socket.set_recv_buffer_size(4 << 20);
         socket.set_reuse_address(true).expect("SO_REUSEADDR");
         if group.is_ipv6() {
             // IPv6 does not look at the interface a datagram came in by.
