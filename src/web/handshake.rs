@@ -94,7 +94,8 @@ impl Handshake {
 pub async fn upgraded(request: Request<Incoming>) -> Option<(TcpStream, Bytes)> {
     let upgraded: Upgraded = hyper::upgrade::on(request).await.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    // Copied, mostly nothing: hyper's buffer would live as long as the smallest part of it.
+    Some((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
 }
 
 /// Whether a comma-separated header, however many lines it has, holds `token` in any case.

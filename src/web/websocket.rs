@@ -248,6 +248,9 @@ impl Read for Wire<'_, '_> {
         } else {
             let length = self.early.len().min(buffer.len());
             self.early.copy_to_slice(&mut buffer[..length]);
+            if self.early.is_empty() {
+                *self.early = Bytes::new();
+            }
             length
         };
         let bucket = &mut *self.bucket;
