@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::measure::{cpu_seconds, resident};
+use crate::measure::{cpu_seconds, machine, resident};
 use crate::process::{Process, on};
 use crate::{Outcome, nth_group};
 
@@ -17,6 +17,8 @@ const GROUP: &str = "239.77.0.1:5000";
 const SERVER: &str = "10.9.0.1:8080";
 /// How long a server may take to listen, and the switch to learn of its joins.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is watched without any load: what it costs then, and what others take of the machine.
+const WATCH: Duration = Duration::from_millis(250);
 
 /// What comes in, and for whom.
 #[derive(Clone, Debug)]
@@ -65,7 +67,9 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
         return Err("the clients did not come in".into());
     }
     wait_until_it_is_member(load.streams)?;
-    let idle = resident(pid);
+    let (idle, idle_before, machine_before) = (resident(pid), cpu_seconds(pid), machine());
+    thread::sleep(WATCH);
+    let (idle_cpu, machine_busy) = (cpu_seconds(pid) - idle_before, machine_before.busy_until(&machine()));
     let (server_before, sink_before) = (cpu_seconds(pid), cpu_seconds(sink.id()));
     let mut source = on("srca", &myself);
     source.args(["source", "--interface", "eth0", "--group", GROUP, "--streams", &load.streams.to_string()]);
@@ -96,6 +100,7 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
         "missing": got["missing"], "disorder": got["disorder"], "closed": got["closed"],
         "kib_per_client": idle.saturating_sub(empty) as f64 / load.clients as f64,
         "resident_kib": busy,
+        "idle_cpu_share": idle_cpu / WATCH.as_secs_f64(), "machine_busy_idle": machine_busy,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::load::{Load, is_there, measure};
-use crate::measure::median;
+use crate::measure::{median, warn_of_company};
 use crate::{Outcome, RunArguments};
 
 /// A load with a name.
@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome<()> {
         }
     }
     print_table(&scenarios, &servers, &runs);
+    warn_of_company(&runs);
     Ok(())
 }
 

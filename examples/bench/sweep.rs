@@ -6,6 +6,7 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::load::{Load, measure};
+use crate::measure::warn_of_company;
 use crate::{Outcome, SweepArguments};
 
 /// One point of a curve.
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: &SweepArguments) -> Outcome<()> {
         return Err("there are the sweeps clients, streams, size, rate".into());
     }
     let mut log = File::create(&arguments.json)?;
+    let mut runs = Vec::new();
     for number in 0..arguments.runs.unwrap_or(if quick { 1 } else { 3 }) {
         for point in &points {
             for server in
@@ -44,9 +46,11 @@ pub(crate) fn run(arguments: &SweepArguments) -> Outcome<()> {
                 result["run"] = json!(number);
                 eprintln!("{result}");
                 writeln!(log, "{result}")?;
+                runs.push(result);
             }
         }
     }
+    warn_of_company(&runs);
     Ok(())
 }
 
@@ -65,10 +69,10 @@ fn points(quick: bool, seconds: f64) -> Vec<Point> {
     }
     for x in take(&[1, 10, 100, 1000]) {
         let load = Load { clients: x, streams: x, rate: 10_000, ..one.clone() };
-        let series = "one client each, 10,000/s in all";
+        let series = "1 client a stream, 10,000/s in all";
         points.push(Point { sweep: "streams", series, x, floor: x == 1, load });
         let load = Load { clients: 1000, streams: x, rate: 20 * x as u32, ..one.clone() };
-        let series = "1,000 clients spread over them, 20/s each";
+        let series = "1,000 clients, 20/s a stream";
         points.push(Point { sweep: "streams", series, x, floor: x == 1, load });
     }
     for x in take(&[0, 16, 100, 1316, 8192, 32768, 65507]) {
