@@ -44,11 +44,11 @@ fn put(log: &mut Log, payload: &[u8], at: Duration) {
     log.append(payload, at, None);
 }
 
-/// A log that has sent datagrams away already, so that it is in the state that it stays in.
+/// A log that has sent all of its first datagrams away already, so that it is in the state that it stays in.
 fn full_log(size: usize) -> Log {
     let mut log = Log::new(LOG);
     let payload = vec![7; size];
-    while log.first_sequence() == 0 {
+    while log.first_sequence() <= 2 * log.datagrams() {
         put(&mut log, &payload, Duration::ZERO);
     }
     log
