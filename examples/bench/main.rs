@@ -1,17 +1,21 @@
-//! Measures the gateway end to end, against a floor program and a naive relay. Start it with `netns-scripts/bench`.
+//! Measures the gateway end to end, against a floor program and other relays. Start it with `netns-scripts/bench`.
 //!
 //! Each part is a subcommand of its own, so that it runs on its own host of the lab: `source` sends numbered and stamped
-//! datagrams, `sink` is many WebSocket clients that check every number, `floor` and `naive` are the rivals, `run` puts
-//! them together and prints the table.
+//! datagrams, `sink` is many WebSocket clients that check every number, `floor` and `naive` are rivals. `run` puts them
+//! together and prints the table, `sweep` measures growth.
 
 mod floor;
+mod load;
 mod measure;
 mod naive;
+mod process;
 mod run;
 mod sink;
 mod source;
+mod sweep;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,6 +46,8 @@ enum Part {
     Naive(RelayArguments),
     /// The whole comparison, inside the lab
     Run(RunArguments),
+    /// What a delivered message costs against clients, streams, size and rate, inside the lab
+    Sweep(SweepArguments),
 }
 
 #[derive(clap::Args)]
@@ -49,10 +55,13 @@ pub(crate) struct SourceArguments {
     /// Interface to send on
     #[arg(long)]
     pub(crate) interface: String,
-    /// Group to send to
+    /// First group to send to
     #[arg(long)]
     pub(crate) group: SocketAddr,
-    /// Datagrams a second
+    /// Groups, the addresses from the first on
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streams: usize,
+    /// Datagrams a second, to all groups together
     #[arg(long)]
     pub(crate) rate: u32,
     /// Bytes of payload
@@ -68,12 +77,18 @@ pub(crate) struct SinkArguments {
     /// Where the server listens
     #[arg(long)]
     pub(crate) server: SocketAddr,
-    /// Path to open
-    #[arg(long, default_value = "/")]
-    pub(crate) path: String,
+    /// First group to ask a gateway for; a relay is asked for `/`
+    #[arg(long)]
+    pub(crate) group: Option<SocketAddr>,
+    /// Groups that the clients are spread over, the addresses from the first on
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streams: usize,
     /// Clients
     #[arg(long)]
     pub(crate) clients: usize,
+    /// Seconds after which it ends in any case
+    #[arg(long)]
+    pub(crate) deadline: f64,
 }
 
 #[derive(clap::Args)]
@@ -93,7 +108,7 @@ pub(crate) struct RelayArguments {
 pub(crate) struct RunArguments {
     /// The gateway's program
     #[arg(long)]
-    pub(crate) gateway: std::path::PathBuf,
+    pub(crate) gateway: PathBuf,
     /// Runs of each server in each scenario, interleaved; the median is printed
     #[arg(long, default_value_t = 7)]
     pub(crate) runs: usize,
@@ -103,15 +118,38 @@ pub(crate) struct RunArguments {
     /// Scenarios: NAME=CLIENTSxSIZExRATE
     #[arg(long, default_values = ["video=100x1316x475", "ticks=100x100x10000", "crowd=1000x1316x475", "small=1000x64x1000"])]
     pub(crate) scenario: Vec<String>,
-    /// Servers, the first is what the others are compared with
-    #[arg(long, value_delimiter = ',', default_values = ["floor", "gateway", "naive"])]
+    /// Servers, the first is what the others are compared with: floor, gateway, naive, websocat; further words are
+    /// arguments of its own, as in "gateway --hold 0"
+    #[arg(long, value_delimiter = ',', default_values = ["floor", "gateway", "naive", "websocat"])]
     pub(crate) server: Vec<String>,
-    /// Further arguments of `wscast serve`, in one word each
-    #[arg(long, allow_hyphen_values = true)]
-    pub(crate) gateway_argument: Vec<String>,
     /// Write every run as a line of JSON to this file
     #[arg(long)]
-    pub(crate) json: Option<std::path::PathBuf>,
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct SweepArguments {
+    /// The gateway's program
+    #[arg(long)]
+    pub(crate) gateway: PathBuf,
+    /// Which sweeps: clients, streams, size, rate [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Every other point, 1 run, 1 second
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Runs of each point [default: 3]
+    #[arg(long)]
+    pub(crate) runs: Option<usize>,
+    /// Seconds of each run [default: 2]
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Servers, as for `run`; other ones than the gateway are measured with one stream only
+    #[arg(long, value_delimiter = ',', default_values = ["floor", "gateway"])]
+    pub(crate) server: Vec<String>,
+    /// Write every run as a line of JSON to this file
+    #[arg(long)]
+    pub(crate) json: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -121,6 +159,7 @@ fn main() -> ExitCode {
         Part::Floor(arguments) => floor::run(&arguments),
         Part::Naive(arguments) => naive::run(&arguments),
         Part::Run(arguments) => run::run(&arguments),
+        Part::Sweep(arguments) => sweep::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,4 +174,13 @@ fn main() -> ExitCode {
 pub(crate) fn clock() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The group whose address is `number` after that of `first`.
+pub(crate) fn nth_group(first: SocketAddr, number: usize) -> SocketAddr {
+    let ip = match first.ip() {
+        IpAddr::V4(four) => Ipv4Addr::from_bits(four.to_bits().wrapping_add(number as u32)).into(),
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits().wrapping_add(number as u128)).into(),
+    };
+    SocketAddr::new(ip, first.port())
 }

@@ -1,21 +1,23 @@
-//! Many WebSocket clients on one thread: every number on every connection is checked, one message in sixteen timed.
+//! Many WebSocket clients on one thread: every number on every connection is checked, some messages timed.
 
 use std::cell::RefCell;
-use std::io::{self, BufRead};
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use wscast::model::frame::written_header_length;
 
-use crate::{Outcome, STAMP, SinkArguments, clock};
+use crate::{Outcome, STAMP, SinkArguments, clock, nth_group};
 
 /// Bytes read at once.
 const READ: usize = 256 << 10;
 /// The measurement ends when nothing has come for so long.
 const QUIET: Duration = Duration::from_secs(1);
+/// One frame in so many is timed; a prime, so that it is every client's turn.
+const TIMED: u64 = 17;
 
 #[derive(Default)]
 struct Totals {
@@ -29,71 +31,97 @@ struct Totals {
     delays: Vec<u32>,
 }
 
-/// Connects, says `READY`, counts until it is quiet, prints a line of JSON, and holds the connections until standard input
-/// ends, so that the server's memory and CPU can be read meanwhile.
+/// Connects, says `READY`, counts until it has what standard input says that there is, or nothing more comes; prints a line of
+/// JSON, and holds the connections until it is killed, so that the server's memory and CPU can be read meanwhile.
 pub(crate) fn run(arguments: &SinkArguments) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let end = Duration::from_secs_f64(arguments.deadline);
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let totals = Rc::new(RefCell::new(Totals::default()));
         let scratch = Rc::new(RefCell::new(vec![0; READ]));
-        for _ in 0..arguments.clients {
-            let stream = open(arguments).await?;
-            tokio::task::spawn_local(read(stream, Rc::clone(&totals), Rc::clone(&scratch)));
+        for number in 0..arguments.clients {
+            let path = arguments.group.map_or_else(
+                || "/".to_owned(),
+                |group| format!("/udp/{}", nth_group(group, number % arguments.streams)),
+            );
+            let (stream, kept) = open(arguments, &path).await?;
+            tokio::task::spawn_local(read(stream, kept, Rc::clone(&totals), Rc::clone(&scratch)));
         }
         println!("READY");
-        loop {
-            tokio::time::sleep(QUIET / 10).await;
-            if totals.borrow().last.is_some_and(|last| last.elapsed() > QUIET) {
-                break;
-            }
-        }
-        let mut totals = totals.borrow_mut();
-        totals.delays.sort_unstable();
-        let quantile = |share: f64| {
-            let at = (totals.delays.len() as f64 * share) as usize;
-            totals.delays.get(at.min(totals.delays.len().saturating_sub(1))).copied().unwrap_or(0)
-        };
-        let seconds = match (totals.first, totals.last) {
-            (Some(first), Some(last)) => last.duration_since(first).as_secs_f64(),
-            _ => 0.0,
-        };
-        println!(
-            "{}",
-            json!({
-                "frames": totals.frames, "missing": totals.missing, "disorder": totals.disorder, "closed": totals.closed,
-                "seconds": seconds, "p50": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999),
-            })
-        );
-        let _ = io::stdin().lock().lines().next();
+        let mut input = BufReader::new(tokio::io::stdin()).lines();
+        let told =
+            tokio::time::timeout(end, input.next_line()).await??.ok_or("nobody says how many there are")?;
+        wait(&totals, told.parse()?, end).await;
+        println!("{}", report(&mut totals.borrow_mut()));
+        tokio::time::sleep(end).await;
         Ok(())
     })
 }
 
-async fn open(arguments: &SinkArguments) -> Outcome<TcpStream> {
+/// Waits for `wanted` frames, or for the first silence.
+async fn wait(totals: &RefCell<Totals>, wanted: u64, end: Duration) {
+    let start = Instant::now();
+    loop {
+        let (frames, last) = (totals.borrow().frames, totals.borrow().last.unwrap_or(start).max(start));
+        if frames >= wanted || last.elapsed() > QUIET || start.elapsed() > end {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn report(totals: &mut Totals) -> Value {
+    totals.delays.sort_unstable();
+    let quantile = |share: f64| {
+        let at = (totals.delays.len() as f64 * share) as usize;
+        totals.delays.get(at.min(totals.delays.len().saturating_sub(1)))
+    };
+    let seconds = match (totals.first, totals.last) {
+        (Some(first), Some(last)) => last.duration_since(first).as_secs_f64(),
+        _ => 0.0,
+    };
+    json!({
+        "frames": totals.frames, "missing": totals.missing, "disorder": totals.disorder, "closed": totals.closed,
+        "seconds": seconds, "p50": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999),
+    })
+}
+
+/// A connection after its handshake, and what came right behind that.
+async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<u8>)> {
     let mut stream = TcpStream::connect(arguments.server).await?;
     stream
         .write_all(
             format!(
-                "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                arguments.path, arguments.server
+                arguments.server
             )
             .as_bytes(),
         )
         .await?;
     let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
+    let length = loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err("the server closed during the handshake".into());
+        }
+        if let Some(at) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
     if !head.starts_with(b"HTTP/1.1 101") {
         return Err(String::from_utf8_lossy(&head).into());
     }
-    Ok(stream)
+    head.drain(..length);
+    Ok((stream, head))
 }
 
-async fn read(stream: TcpStream, totals: Rc<RefCell<Totals>>, scratch: Rc<RefCell<Vec<u8>>>) {
-    // The start of a frame whose rest has not come.
-    let mut kept = Vec::new();
+/// Reads one connection; `kept` is the start of a frame whose rest has not come.
+async fn read(
+    stream: TcpStream,
+    mut kept: Vec<u8>,
+    totals: Rc<RefCell<Totals>>,
+    scratch: Rc<RefCell<Vec<u8>>>,
+) {
     let mut next = None;
     while stream.readable().await.is_ok() {
         let mut scratch = scratch.borrow_mut();
@@ -105,8 +133,7 @@ async fn read(stream: TcpStream, totals: Rc<RefCell<Totals>>, scratch: Rc<RefCel
         };
         let (now, stamp) = (Instant::now(), clock());
         let mut totals = totals.borrow_mut();
-        totals.first.get_or_insert(now);
-        totals.last = Some(now);
+        let before = totals.frames;
         if kept.is_empty() {
             let used = frames(&scratch[..length], &mut next, &mut totals, stamp);
             kept.extend_from_slice(&scratch[used..length]);
@@ -114,6 +141,10 @@ async fn read(stream: TcpStream, totals: Rc<RefCell<Totals>>, scratch: Rc<RefCel
             kept.extend_from_slice(&scratch[..length]);
             let used = frames(&kept, &mut next, &mut totals, stamp);
             kept.drain(..used);
+        }
+        if totals.frames > before {
+            totals.first.get_or_insert(now);
+            totals.last = Some(now);
         }
     }
     totals.borrow_mut().closed += 1;
@@ -137,8 +168,10 @@ fn frames(bytes: &[u8], next: &mut Option<u64>, totals: &mut Totals, now: u64) -
         if rest.len() < head + length {
             return at;
         }
-        // Pings of the server are no datagrams.
-        if rest[0] & 0x0f == 2 && length >= STAMP {
+        // Pings of the server are no datagrams. Short datagrams have no number.
+        let is_datagram = rest[0] & 0x0f == 2;
+        totals.frames += u64::from(is_datagram);
+        if is_datagram && length >= STAMP {
             let word = |from: usize| {
                 let mut word = [0; 8];
                 word.copy_from_slice(&rest[head + from..head + from + 8]);
@@ -151,8 +184,7 @@ fn frames(bytes: &[u8], next: &mut Option<u64>, totals: &mut Totals, now: u64) -
                 _ => {}
             }
             *next = Some(number + 1);
-            totals.frames += 1;
-            if totals.frames.is_multiple_of(16) {
+            if totals.frames.is_multiple_of(TIMED) {
                 totals.delays.push(u32::try_from(now.saturating_sub(word(8)) / 1000).unwrap_or(u32::MAX));
             }
         }

@@ -9,6 +9,8 @@ use crate::model::frame::{self, Opcode};
 
 /// Bytes of one chunk. Frames run on from one chunk into the next.
 pub const CHUNK: usize = 64 << 10;
+/// Empty chunks kept: as many as room for the longest datagram empties at once.
+const SPARE: usize = 3;
 
 /// How much a log may hold; whatever is reached first sends the oldest frames away.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +24,8 @@ pub struct LogBounds {
 }
 
 impl LogBounds {
-    /// The most memory a log within these bounds takes: whole chunks, one to spare, and the index.
+    /// The most memory a log within these bounds takes: whole chunks, a begun one at either end, and the index. Spare
+    /// chunks were in use before, and none is allocated while there is one.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let chunks = self.bytes.div_ceil(CHUNK) + 2;
@@ -55,8 +58,8 @@ struct Own {
 pub struct Log {
     bounds: LogBounds,
     chunks: VecDeque<Box<[u8]>>,
-    /// Kept when a chunk is emptied, so that a busy stream allocates nothing.
-    spare: Option<Box<[u8]>>,
+    /// Kept when chunks are emptied, at most [`SPARE`], so that a busy stream allocates nothing.
+    spare: Vec<Box<[u8]>>,
     /// Position of the first byte of `chunks[0]`; a multiple of [`CHUNK`].
     base: u64,
     head: u64,
@@ -73,7 +76,7 @@ impl Log {
         Log {
             bounds,
             chunks: VecDeque::new(),
-            spare: None,
+            spare: Vec::new(),
             base: 0,
             head: 0,
             entries: VecDeque::new(),
@@ -186,12 +189,15 @@ impl Log {
         }
         let tail = self.start_of(self.first);
         while self.base + CHUNK as u64 <= tail && !self.chunks.is_empty() {
-            self.spare = self.chunks.pop_front();
+            let emptied = self.chunks.pop_front();
+            if self.spare.len() < SPARE {
+                self.spare.extend(emptied);
+            }
             self.base += CHUNK as u64;
         }
         if self.entries.is_empty() {
             // A silent stream holds no memory but the chunk that it will go on in.
-            self.spare = None;
+            self.spare = Vec::new();
             self.entries.shrink_to(64);
         }
     }
@@ -256,7 +262,7 @@ impl Log {
         while !bytes.is_empty() {
             let offset = usize::try_from(self.head - self.base).unwrap_or(usize::MAX);
             if offset == self.chunks.len() * CHUNK {
-                let chunk = self.spare.take().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
+                let chunk = self.spare.pop().unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
                 self.chunks.push_back(chunk);
             }
             let (chunk, from) = (offset / CHUNK, offset % CHUNK);
@@ -307,6 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn a_full_log_goes_on_in_its_own_memory() {
+        for size in [100, 1316, 65507] {
+            let mut log = Log::new(bounds(1 << 20, 10_000));
+            let payload = vec![7; size];
+            let mut fill = |count| {
+                (0..count).for_each(|_| append(&mut log, &payload, Duration::ZERO));
+                let mut all: Vec<_> =
+                    log.chunks.iter().chain(&log.spare).map(|chunk| chunk.as_ptr()).collect();
+                all.sort_unstable();
+                all
+            };
+            let before = fill(30_000);
+            assert_eq!(fill(1001), before, "{size}");
+        }
+    }
+
+    #[test]
     fn age_sends_the_oldest_away() {
         let mut log = Log::new(bounds(1 << 20, 1000));
         for second in 0..20 {
@@ -339,7 +362,7 @@ mod tests {
                 append(&mut log, &vec![7; size], Duration::ZERO);
                 prop_assert!(log.bytes() <= 256 << 10);
                 prop_assert!(log.datagrams() <= 100);
-                prop_assert!(log.chunks.len() <= (256 << 10) / CHUNK + 2);
+                prop_assert!(log.chunks.len() + log.spare.len() <= (256 << 10) / CHUNK + 2);
                 for sequence in log.first_sequence()..log.head_sequence() {
                     let start = log.start_of(sequence);
                     prop_assert_eq!(log.sequence_at(start), sequence);
