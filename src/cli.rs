@@ -130,7 +130,7 @@ pub struct ServeArgs {
     pub threads: Option<NonZeroUsize>,
 
     /// Hold datagrams up to this long, to send several in one write: less work, more delay; 0 to 50ms
-    /// [default: 0]
+    /// [default: as long as the last write to all clients took, at most 5ms]
     #[arg(long, value_name = "DURATION", env = "WSCAST_HOLD", value_parser = parse_hold)]
     pub hold: Option<Duration>,
 

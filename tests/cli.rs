@@ -74,8 +74,8 @@ fn the_example_has_every_key_with_its_default() {
     let default = Config::build(None, Overrides::default()).unwrap();
     assert_eq!(example.limits, Limits::default());
     assert_eq!(
-        (example.threads, example.hold, example.receive_buffer, example.max_ttl, example.linger),
-        (default.threads, default.hold, default.receive_buffer, default.max_ttl, default.linger)
+        (example.threads, example.io_uring, example.receive_buffer, example.max_ttl, example.linger),
+        (default.threads, default.io_uring, default.receive_buffer, default.max_ttl, default.linger)
     );
     assert_eq!((example.log_format, example.listen[0]), (default.log_format, default.listen[0]));
 }
