@@ -24,7 +24,7 @@ use crate::web::ending::{EndedBy, Ending};
 use crate::web::opening::Opening;
 use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
-use crate::web::websocket::{Incoming, ReadEnd, WebSocket, WebSocketLimits};
+use crate::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
 
 /// Time between pings.
 const PING: Duration = Duration::from_secs(20);
@@ -174,7 +174,9 @@ impl Session {
         let mut control = Vec::new();
         let mut outgoing = self.server.outgoing();
         let turn = self.take(socket, &mut control, &mut outgoing);
-        self.send(&mut outgoing);
+        if let Some(sender) = self.sender.borrow().as_ref() {
+            sender.send(&mut outgoing);
+        }
         let more = matches!(turn, Turn::More);
         match turn {
             Turn::Over | Turn::More => self.put(&control),
@@ -199,10 +201,14 @@ impl Session {
     ) -> Turn {
         let mut slot = self.websocket.borrow_mut();
         let Some(websocket) = slot.as_mut() else { return Turn::Over };
+        let scratch = self.server.scratch();
+        let mut scratch = scratch.borrow_mut();
+        let mut intake = Intake::new(socket, &mut scratch);
         let now = Instant::now();
         for _ in 0..TURN {
-            let incoming = match websocket.read(socket, control) {
+            let incoming = match websocket.read(&mut intake, control) {
                 Ok(Some(incoming)) => incoming,
+                Ok(None) if intake.is_full() => return Turn::More,
                 Ok(None) => return Turn::Over,
                 Err(ReadEnd::Violation(code, reason)) => {
                     return Turn::Ended(Ending { code, reason, by: EndedBy::Client });
@@ -224,6 +230,7 @@ impl Session {
                 break;
             }
         }
+        websocket.keep(&intake);
         Turn::More
     }
 
@@ -261,15 +268,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Sends what a turn has put together.
-    fn send(&self, outgoing: &mut TransmitBatch) {
-        if let Some(sender) = self.sender.borrow().as_ref()
-            && !outgoing.is_empty()
-        {
-            sender.send(outgoing);
-        }
     }
 
     /// The session's sender, opened by its first message.

@@ -53,13 +53,54 @@ pub enum ReadEnd {
     Gone,
 }
 
+/// One read of the connection, into a buffer that is borrowed for a turn: a client's own is small.
+pub struct Intake<'a> {
+    socket: &'a TcpStream,
+    buffer: &'a mut [u8],
+    /// What was read, and how far it has been taken.
+    filled: Option<(usize, usize)>,
+}
+
+impl<'a> Intake<'a> {
+    /// Has read nothing yet.
+    pub fn new(socket: &'a TcpStream, buffer: &'a mut [u8]) -> Self {
+        Intake { socket, buffer, filled: None }
+    }
+
+    /// Whether the read filled the buffer, so that there may be more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.filled.is_some_and(|(length, _)| length == self.buffer.len())
+    }
+
+    /// What has not been taken.
+    fn rest(&self) -> &[u8] {
+        self.filled.map_or(&[], |(length, taken)| &self.buffer[taken..length])
+    }
+
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let (length, taken) = match self.filled {
+            Some((length, taken)) if taken == length => return Err(io::ErrorKind::WouldBlock.into()),
+            Some(filled) => filled,
+            None => match self.socket.try_read(self.buffer)? {
+                0 => return Ok(0),
+                length => (length, 0),
+            },
+        };
+        let copied = (length - taken).min(to.len());
+        to[..copied].copy_from_slice(&self.buffer[taken..taken + copied]);
+        self.filled = Some((length, taken + copied));
+        Ok(copied)
+    }
+}
+
 /// One side of a conversation's protocol state.
 #[derive(Debug)]
 pub struct WebSocket {
     context: WebSocketContext,
     walk: FrameWalk,
     control: Option<TokenBucket>,
-    /// Bytes that came with the handshake.
+    /// Bytes that came with the handshake, or were left by the last turn.
     early: Bytes,
     violation: Option<FrameViolation>,
     reassembly: Option<Duration>,
@@ -90,14 +131,18 @@ impl WebSocket {
         }
     }
 
-    /// The next thing that the peer sent, without waiting; `None` when nothing is there.
-    /// What must be answered is appended to `control` as whole frames.
+    /// The next thing that the peer sent, without waiting; `None` when nothing is there, or no more may be read in this
+    /// turn. What must be answered is appended to `control` as whole frames.
     ///
     /// # Errors
     /// [`ReadEnd`].
-    pub fn read(&mut self, socket: &TcpStream, control: &mut Vec<u8>) -> Result<Option<Incoming>, ReadEnd> {
+    pub fn read(
+        &mut self,
+        intake: &mut Intake<'_>,
+        control: &mut Vec<u8>,
+    ) -> Result<Option<Incoming>, ReadEnd> {
         let mut wire = Wire {
-            socket,
+            intake,
             control,
             walk: &mut self.walk,
             bucket: &mut self.control,
@@ -123,6 +168,14 @@ impl WebSocket {
         self.incomplete =
             if self.walk.is_inside() { self.incomplete.or_else(|| Some(Instant::now())) } else { None };
         incoming
+    }
+
+    /// The end of a turn: keeps what was read and not looked at.
+    pub fn keep(&mut self, intake: &Intake<'_>) {
+        if !intake.rest().is_empty() {
+            // Nothing is taken in before what was kept is used up.
+            self.early = Bytes::copy_from_slice(intake.rest());
+        }
     }
 
     /// Whether a message has been under way for too long at `now`.
@@ -161,8 +214,8 @@ fn end(error: Error) -> ReadEnd {
 }
 
 /// What tungstenite takes for the connection: it reads from the socket and writes among the control bytes.
-struct Wire<'a> {
-    socket: &'a TcpStream,
+struct Wire<'a, 's> {
+    intake: &'a mut Intake<'s>,
     control: &'a mut Vec<u8>,
     walk: &'a mut FrameWalk,
     bucket: &'a mut Option<TokenBucket>,
@@ -170,13 +223,13 @@ struct Wire<'a> {
     violation: &'a mut Option<FrameViolation>,
 }
 
-impl Read for Wire<'_> {
+impl Read for Wire<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.violation.is_some() {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let length = if self.early.is_empty() {
-            self.socket.try_read(buffer)?
+            self.intake.read(buffer)?
         } else {
             let length = self.early.len().min(buffer.len());
             self.early.copy_to_slice(&mut buffer[..length]);
@@ -195,7 +248,7 @@ impl Read for Wire<'_> {
     }
 }
 
-impl Write for Wire<'_> {
+impl Write for Wire<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.control.extend_from_slice(bytes);
         Ok(bytes.len())
