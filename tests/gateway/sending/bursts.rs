@@ -26,6 +26,23 @@ lab_test! {
 }
 
 lab_test! {
+    fn more_than_one_read_takes_is_sent_without_a_further_byte(lab) {
+        let gateway = TestGateway::start(lab, &[&MAY_SEND[..], &UNLIMITED].concat());
+        let ears = Ears::of(lab, V4);
+        let mut client = SlowClient::open(lab, &gateway, &format!("/udp/{V4}?receive=0"));
+        // Many turns' worth; frames that lie across the ends of reads and turns; a ping behind them all.
+        let payloads: Vec<_> = (0..3000).map(|number| numbered(number, 53)).collect();
+        burst(&mut client, &payloads, &ears.lan0);
+        let payloads: Vec<_> = (0..150).map(|number| numbered(number, 1451)).collect();
+        burst(&mut client, &payloads, &ears.lan0);
+        client.write(&[frames(&[numbered(1, 53), numbered(2, 53)]), masked(9, b"there?")].concat());
+        let pong = client.next().expect("a pong");
+        assert_eq!((pong.opcode, &pong.payload[..]), (10, &b"there?"[..]));
+        assert_eq!(own(&gateway, &client, 3152)["sent"], 3152);
+    }
+}
+
+lab_test! {
     fn messages_of_any_sizes_keep_order_and_bounds(lab) {
         let gateway = TestGateway::start(lab, &[&MAY_SEND[..], &UNLIMITED].concat());
         // Runs of one size with a shorter last, shorter and longer in turns, nothing at all between and at the ends.
