@@ -28,13 +28,11 @@ use wscast::web::handshake::{Handshake, upgraded};
 use wscast::web::refusal::Refusal;
 use wscast::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
 
-/// Bytes read at once.
-const READ: usize = 64 << 10;
 const LIMITS: WebSocketLimits = WebSocketLimits {
     frames: FrameBounds { fragments: None, message_size: 16 << 20 },
     control_frames: None,
     reassembly: None,
-    read_buffer: 64 << 10,
+    read_buffer: 4 << 10,
 };
 /// Bytes that may wait to be written; above it nothing more is read, until the peer has read.
 const ROOM: usize = 64 << 10;
@@ -101,10 +99,9 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
 /// Echoes until the peer closes, breaks a rule, or is gone.
 async fn converse(socket: &TcpStream, early: Bytes) {
     let mut websocket = WebSocket::server(&LIMITS, early, Instant::now());
-    let mut out = Vec::new();
-    let mut buffer = vec![0; READ];
+    let (mut buffer, mut out) = (vec![0; ROOM], Vec::new());
     loop {
-        let turn = take_turn(&mut websocket, &mut Intake::new(socket, &mut buffer), &mut out);
+        let turn = take_turn(&mut websocket, Intake::new(socket, &mut buffer), &mut out);
         if write(socket, &mut out).await.is_err() {
             return;
         }
@@ -134,9 +131,9 @@ enum Turn {
 }
 
 /// Reads some messages and puts their echoes, and what the protocol wants answered, into `out`.
-fn take_turn(websocket: &mut WebSocket, intake: &mut Intake<'_>, out: &mut Vec<u8>) -> Turn {
+fn take_turn(websocket: &mut WebSocket, mut intake: Intake<'_>, out: &mut Vec<u8>) -> Turn {
     for _ in 0..TURN {
-        match websocket.read(intake, out) {
+        match websocket.read(&mut intake, out) {
             Ok(Some(Incoming::Text(text))) => frame::put(out, Opcode::Text, text.as_bytes()),
             Ok(Some(Incoming::Binary(bytes))) => frame::put(out, Opcode::Binary, &bytes),
             Ok(Some(Incoming::Alive)) => {}
@@ -153,7 +150,7 @@ fn take_turn(websocket: &mut WebSocket, intake: &mut Intake<'_>, out: &mut Vec<u
             break;
         }
     }
-    websocket.keep(intake);
+    websocket.keep(&intake);
     Turn::More
 }
 
