@@ -33,25 +33,32 @@ pub(crate) fn run(arguments: &SweepArguments) -> Outcome<()> {
         return Err("there are the sweeps clients, streams, size, rate".into());
     }
     let mut log = File::create(&arguments.json)?;
-    let mut runs = Vec::new();
+    let (mut runs, mut failed) = (Vec::new(), 0);
     for number in 0..arguments.runs.unwrap_or(if quick { 1 } else { 3 }) {
         for point in &points {
             for server in
                 arguments.server.iter().filter(|server| point.floor || server.starts_with("gateway"))
             {
-                let mut result = measure(&arguments.gateway, server, &point.load)?;
-                result["sweep"] = json!(point.sweep);
-                result["series"] = json!(point.series);
-                result["x"] = json!(point.x);
-                result["run"] = json!(number);
-                eprintln!("{result}");
-                writeln!(log, "{result}")?;
-                runs.push(result);
+                match measure(&arguments.gateway, server, &point.load) {
+                    Ok(mut result) => {
+                        result["sweep"] = json!(point.sweep);
+                        result["series"] = json!(point.series);
+                        result["x"] = json!(point.x);
+                        result["run"] = json!(number);
+                        eprintln!("{result}");
+                        writeln!(log, "{result}")?;
+                        runs.push(result);
+                    }
+                    Err(error) => {
+                        eprintln!("FAILED {error}");
+                        failed += 1;
+                    }
+                }
             }
         }
     }
     warn_of_company(&runs);
-    Ok(())
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} runs failed").into()) }
 }
 
 /// Loads that two cores carry: what is asked is what a message costs, not what is lost under overload.
