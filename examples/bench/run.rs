@@ -85,7 +85,7 @@ fn print_table(scenarios: &[Scenario], servers: &[&String], runs: &[Value]) {
             of_server(server).iter().filter_map(|run| run[key].as_f64()).collect()
         };
         let first = servers.first().map_or_else(Vec::new, |server| of_server(server));
-        for server in servers {
+        for server in servers.iter().filter(|server| !of_server(server).is_empty()) {
             let cpu = values(server, "cpu_per_million");
             let ratios: Vec<f64> = of_server(server)
                 .iter()
