@@ -24,7 +24,7 @@ struct Point {
 /// Measures every point once a run, so that runs of one point lie far apart, and writes each as a line of JSON.
 pub(crate) fn run(arguments: &SweepArguments) -> Outcome<()> {
     let quick = arguments.quick;
-    let seconds = arguments.seconds.unwrap_or(if quick { 1.0 } else { 2.0 });
+    let seconds = arguments.seconds.unwrap_or(if quick { 1.0 } else { 1.5 });
     let points: Vec<Point> = points(quick, seconds)
         .into_iter()
         .filter(|point| arguments.only.is_empty() || arguments.only.iter().any(|name| name == point.sweep))
