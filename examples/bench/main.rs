@@ -141,7 +141,7 @@ pub(crate) struct SweepArguments {
     /// Runs of each point [default: 3]
     #[arg(long)]
     pub(crate) runs: Option<usize>,
-    /// Seconds of each run [default: 2]
+    /// Seconds of each run [default: 1.5]
     #[arg(long)]
     pub(crate) seconds: Option<f64>,
     /// Servers, as for `run`; other ones than the gateway are measured with one stream only

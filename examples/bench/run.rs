@@ -29,23 +29,33 @@ pub(crate) fn run(arguments: &RunArguments) -> Outcome<()> {
     }
     let mut log = arguments.json.as_ref().map(File::create).transpose()?;
     let mut runs: Vec<Value> = Vec::new();
+    let mut failed = 0;
     for number in 0..arguments.runs {
         for scenario in &scenarios {
-            for server in &servers {
-                let mut result = measure(&arguments.gateway, server, &scenario.load)?;
-                result["scenario"] = json!(scenario.name);
-                result["run"] = json!(number);
-                eprintln!("{result}");
-                if let Some(log) = &mut log {
-                    writeln!(log, "{result}")?;
+            // Everybody comes first, and after everybody else, in turn.
+            for turn in 0..servers.len() {
+                let server = servers[(turn + number) % servers.len()];
+                match measure(&arguments.gateway, server, &scenario.load) {
+                    Ok(mut result) => {
+                        result["scenario"] = json!(scenario.name);
+                        result["run"] = json!(number);
+                        eprintln!("{result}");
+                        if let Some(log) = &mut log {
+                            writeln!(log, "{result}")?;
+                        }
+                        runs.push(result);
+                    }
+                    Err(error) => {
+                        eprintln!("FAILED {error}");
+                        failed += 1;
+                    }
                 }
-                runs.push(result);
             }
         }
     }
     print_table(&scenarios, &servers, &runs);
     warn_of_company(&runs);
-    Ok(())
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} runs failed").into()) }
 }
 
 fn scenario(text: &str, seconds: f64) -> Outcome<Scenario> {
@@ -67,17 +77,23 @@ fn print_table(scenarios: &[Scenario], servers: &[&String], runs: &[Value]) {
     );
     println!("|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|");
     for scenario in scenarios {
-        let values = |server: &str, key: &str| -> Vec<f64> {
-            let of = runs
-                .iter()
-                .filter(|run| run["scenario"] == scenario.name.as_str() && run["server"] == server);
-            of.filter_map(|run| run[key].as_f64()).collect()
+        let of_server = |server: &str| -> Vec<&Value> {
+            let all = runs.iter().filter(|run| run["scenario"] == scenario.name.as_str());
+            all.filter(|run| run["server"] == server).collect()
         };
-        let first = servers.first().map_or_else(Vec::new, |server| values(server, "cpu_per_million"));
-        for server in servers {
+        let values = |server: &str, key: &str| -> Vec<f64> {
+            of_server(server).iter().filter_map(|run| run[key].as_f64()).collect()
+        };
+        let first = servers.first().map_or_else(Vec::new, |server| of_server(server));
+        for server in servers.iter().filter(|server| !of_server(server).is_empty()) {
             let cpu = values(server, "cpu_per_million");
-            let ratios: Vec<f64> =
-                cpu.iter().zip(&first).map(|(own, first)| own / first.max(f64::MIN_POSITIVE)).collect();
+            let ratios: Vec<f64> = of_server(server)
+                .iter()
+                .filter_map(|run| {
+                    let beside = first.iter().find(|first| first["run"] == run["run"])?;
+                    Some(run["cpu_per_million"].as_f64()? / beside["cpu_per_million"].as_f64()?)
+                })
+                .collect();
             let of = |key: &str| median(&values(server, key));
             println!(
                 "| {} | {server} | {:.2} | {:.2}-{:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} |",
