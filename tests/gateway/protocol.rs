@@ -210,6 +210,9 @@ lab_test! {
     }
 }
 
+/// Datagrams on their way at once, but for half as many.
+const WINDOW: u32 = 50;
+
 lab_test! {
     fn pings_are_answered_between_the_frames_of_a_stream(lab) {
         let gateway = start(lab, &["--limit", "control-frames=off"]);
@@ -217,12 +220,15 @@ lab_test! {
         gateway.await_joined("gw-lan0", GROUP);
         let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
         let payload = |number: u32| [&number.to_be_bytes()[..], &vec![number as u8; (number as usize * 37) % 9000]].concat();
+        // A window at a time, so that no buffer on the way has to hold more.
+        let (window, windows) = std::sync::mpsc::channel();
+        window.send(()).unwrap();
         let sending = std::thread::spawn(move || {
             for number in 0..2000 {
-                source.send(&payload(number));
-                if number % 50 == 49 {
-                    std::thread::yield_now();
+                if number % WINDOW == 0 {
+                    windows.recv().unwrap();
                 }
+                source.send(&payload(number));
             }
         });
         let (mut datagrams, mut pongs) = (0, 0);
@@ -233,6 +239,10 @@ lab_test! {
                 BINARY => {
                     assert!(got == payload(datagrams), "datagram {datagrams}");
                     datagrams += 1;
+                    if datagrams % WINDOW == WINDOW / 2 {
+                        // Behind the last one there is nobody to take it.
+                        let _ = window.send(());
+                    }
                 }
                 PONG => {
                     assert_eq!(got, u32::to_be_bytes(pongs), "each ping is answered with its own payload");

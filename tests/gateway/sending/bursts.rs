@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Ears, MAY_SEND, V4, V6, assert_sender_balances};
 use crate::support::flow::{SlowClient, masked, numbered};
 use crate::support::gateway::TestGateway;
-use crate::support::lab::{Lab, Receiver, lab_test, skip};
+use crate::support::lab::{Lab, PATIENCE, Receiver, lab_test, skip, wait_for};
 
 const UNLIMITED: [&str; 2] = ["--limit", "all=off"];
 
@@ -118,6 +118,10 @@ lab_test! {
         let sender = own(&gateway, &client, 200);
         assert_eq!((&sender["sent"], &sender["refused"]["kernel"]), (&100.into(), &100.into()));
         lab.sh("ip -n gw link set lan0 up");
+        wait_for("the switch to forward again", PATIENCE, || {
+            let port = lab.sh("bridge -n sw link show dev gw-lan0; ip -n gw link show lan0");
+            (port.contains("state forwarding") && port.contains("LOWER_UP")).then_some(())
+        });
         burst(&mut client, &payloads, &ears.lan0);
         assert_eq!(own(&gateway, &client, 300)["sent"], 200);
     }
