@@ -336,12 +336,14 @@ impl Stream {
     /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.
     fn drain(&self, membership: &Membership) -> bool {
         let mut batch = self.settings.batch.borrow_mut();
-        let mut more = true;
+        let (mut more, mut any) = (true, false);
         for _ in 0..ROUNDS {
             match membership.receive(&mut batch) {
                 Ok(count) => {
+                    any = true;
                     self.publish(membership, &batch, count);
                     if count < BATCH {
+                        membership.emptied();
                         more = false;
                         break;
                     }
@@ -356,7 +358,10 @@ impl Stream {
                 }
             }
         }
-        self.audience.flush(&self.log.borrow(), self.now());
+        let now = self.now();
+        if any || self.audience.due().is_some_and(|due| due <= now) {
+            self.audience.flush(&self.log.borrow(), now);
+        }
         more
     }
 

@@ -49,6 +49,17 @@ impl Subscription {
         Subscription { stream, place }
     }
 
+    /// Claims all `streams` for one subscriber, who keeps their cursors in the same order.
+    #[must_use]
+    pub fn all(
+        streams: Vec<Rc<Stream>>,
+        subscriber: &Rc<dyn Subscriber>,
+        latency: Option<Duration>,
+    ) -> Vec<Self> {
+        let claim = |(slot, stream)| Self::new(stream, Rc::clone(subscriber), slot, latency);
+        streams.into_iter().enumerate().map(claim).collect()
+    }
+
     /// The stream.
     #[must_use]
     pub fn stream(&self) -> &Rc<Stream> {

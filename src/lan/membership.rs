@@ -153,6 +153,14 @@ impl Membership {
         let _ = socket::group(&self.socket, self.index, self.group.address(), GroupCall::Leave);
     }
 
+    /// The last [`Membership::receive`] has emptied the socket: saves the call that would find it empty. What came since is
+    /// a new event for the runtime, which has not been told of it yet.
+    pub fn emptied(&self) {
+        let _ = self
+            .socket
+            .try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+    }
+
     /// Takes what is there without regard to the runtime's readiness: for the last look before the socket goes.
     ///
     /// # Errors

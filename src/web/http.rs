@@ -324,14 +324,8 @@ impl HttpSession {
     ) -> StreamBody {
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let reader = Reader::new(readings, opening.options.overflow, server.hub().lag_bounds());
-        let subscriptions = streams
-            .into_iter()
-            .enumerate()
-            .map(|(slot, stream)| {
-                let subscriber: Rc<dyn Subscriber> = Rc::clone(&reader) as _;
-                Subscription::new(stream, subscriber, slot, opening.options.latency)
-            })
-            .collect();
+        let subscriber: Rc<dyn Subscriber> = Rc::clone(&reader) as _;
+        let subscriptions = Subscription::all(streams, &subscriber, opening.options.latency);
         let session = Rc::new(HttpSession {
             server: Rc::clone(server),
             number: server.next_session(),

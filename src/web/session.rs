@@ -88,14 +88,8 @@ impl Session {
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let egress =
             Egress::new(readings, opening.options.overflow, server.hub().lag_bounds(), server.rest_pool());
-        let subscriptions = streams
-            .into_iter()
-            .enumerate()
-            .map(|(slot, stream)| {
-                let subscriber: Rc<dyn Subscriber> = Rc::clone(&egress) as _;
-                Subscription::new(stream, subscriber, slot, opening.options.latency)
-            })
-            .collect();
+        let subscriber: Rc<dyn Subscriber> = Rc::clone(&egress) as _;
+        let subscriptions = Subscription::all(streams, &subscriber, opening.options.latency);
         // The first ping is spread, so that clients who came together are not asked together.
         let spread = Duration::from_millis(random::number() % 10_000);
         Rc::new(Session {
