@@ -172,7 +172,8 @@ impl Peer {
 
     fn says(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("stdin is piped");
-        writeln!(input, "{line}").expect("write to the peer");
+        // In one write: what a peer makes of half a line is its own affair.
+        input.write_all(format!("{line}\n").as_bytes()).expect("write to the peer");
     }
 
     fn hears(&mut self) -> String {
