@@ -138,7 +138,7 @@ impl Session {
             let (scratch, egress) = (self.server.scratch(), Rc::clone(&self.egress));
             let task = tokio::task::spawn_local(async move {
                 while session.strong_count() > 0 {
-                    let taken = sender.reply(&scratch, |reply| egress.message(reply)).await;
+                    let taken = sender.reply(&scratch, |reply, _| egress.message(reply)).await;
                     if let Err(error) = taken {
                         debug!(%error, "reading replies");
                         tokio::time::sleep(line::CLOSING).await;
