@@ -32,6 +32,7 @@ use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Connection, Conversation, Server};
 use crate::web::session::Session;
+use crate::web::v1::door;
 
 /// Bytes of the request's target: path and query.
 const TARGET: usize = 4 << 10;
@@ -121,6 +122,7 @@ async fn answer(
                 .collect();
             Ok(json(&All { interfaces }))
         }
+        "/v1" => door::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }
@@ -380,6 +382,8 @@ impl Conversation for HttpSession {
             bytes,
             subscriptions,
             sender: None,
+            senders: Vec::new(),
+            ended: None,
         }
     }
 }

@@ -17,4 +17,5 @@ pub mod refusal;
 pub mod rest;
 pub mod server;
 pub mod session;
+pub mod v1;
 pub mod websocket;

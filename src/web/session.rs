@@ -226,6 +226,8 @@ impl Conversation for Session {
             bytes,
             subscriptions,
             sender: self.sender.borrow().as_ref().map(|sender| sender.status()),
+            senders: Vec::new(),
+            ended: None,
         }
     }
 }
