@@ -1,7 +1,10 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
-use std::cell::{Cell, Ref, RefCell};
+mod books;
+
+use std::cell::{Ref, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -13,19 +16,19 @@ use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
 use crate::hub::outage::OutageBook;
 use crate::hub::quota::Place;
+use crate::hub::run::Run;
 use crate::hub::seen::Seen;
 use crate::hub::settings::StreamSettings;
 use crate::hub::subscription::Subscriber;
+use crate::hub::twin::Twin;
 use crate::lan::interface::{Interface, Interfaces};
-use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
-use crate::model::source::SourceFilter;
-use crate::model::status::{LogStatus, ReceiveBuffer, StreamLosses, StreamStatus};
+use crate::lan::membership::{JoinError, KernelMemberships, Membership, OpenMembership, Remedy};
 use crate::sys::batch::{BATCH, ReceiveBatch};
 use crate::sys::netlink::Changes;
 
 /// One running stream of a shard.
 pub struct Stream {
-    number: u32,
+    run: Arc<Run>,
     key: StreamKey,
     settings: StreamSettings,
     span: Span,
@@ -34,9 +37,7 @@ pub struct Stream {
     attachment: RefCell<Attachment>,
     ledger: Ledger,
     seen: RefCell<Seen>,
-    /// Since when nobody subscribes.
-    idle_since: Cell<Option<Instant>>,
-    _place: Place,
+    place: Place,
 }
 
 /// Where the stream is joined.
@@ -50,24 +51,20 @@ struct Attachment {
 
 /// Batches taken in one turn at most, before the subscribers get theirs.
 const ROUNDS: usize = 4;
-/// A stream that had a datagram within this time is `receiving`.
-const RECEIVING: Duration = Duration::from_secs(2);
-
 impl Stream {
-    /// Starts the stream and joins, or waits for the interface.
+    /// Starts the stream with its membership, or joins, or waits for the interface.
     ///
     /// # Errors
     /// [`JoinError`] where no change of the interface would help.
     pub fn start(
-        number: u32,
-        key: StreamKey,
+        twin: Twin,
         settings: StreamSettings,
-        place: Place,
         interfaces: &Interfaces,
     ) -> Result<Rc<Self>, JoinError> {
-        let span = tracing::info_span!("stream", number, group = %key.group, interface = %key.interface);
+        let Twin { key, run, place, membership } = twin;
+        let number = run.number();
         let stream = Rc::new(Stream {
-            number,
+            span: tracing::info_span!("stream", number, group = %key.group, interface = %key.interface),
             log: RefCell::new(Log::new(settings.log)),
             audience: Audience::new(settings.hold, settings.ring.clone()),
             attachment: RefCell::new(Attachment {
@@ -78,28 +75,42 @@ impl Stream {
             }),
             ledger: Ledger::default(),
             seen: RefCell::default(),
-            // From the start: whoever asked for it may be refused for another reason and never subscribe.
-            idle_since: Cell::new(Some(Instant::now())),
+            run,
             key,
             settings,
-            span,
-            _place: place,
+            place,
         });
         match interfaces.find(&stream.key.interface) {
-            Some(interface) => match stream.join(interface) {
-                Err(error) if error.remedy != Remedy::Interface => return Err(error),
-                Err(error) => stream.outage(error.to_string()),
-                Ok(()) => {}
-            },
+            Some(interface) => {
+                let joined = match membership.filter(|open| open.index() == interface.index) {
+                    Some(open) => stream.take_up(open, interface),
+                    None => stream.join(interface),
+                };
+                match joined {
+                    Err(error) if error.remedy != Remedy::Interface => return Err(error),
+                    Err(error) => stream.outage(error.to_string()),
+                    Ok(()) => {}
+                }
+            }
             None => stream.outage_without(interfaces),
         }
         Ok(stream)
     }
 
+    /// A copy of it for another shard, joined as it is.
+    #[must_use]
+    pub fn twin(&self) -> Twin {
+        let attachment = self.attachment.borrow();
+        let interface = attachment.interface.as_ref().filter(|_| attachment.joined.is_some());
+        // Where it can't be had, the other shard tries and says why.
+        let membership = interface.and_then(|interface| self.open(interface).ok());
+        Twin { key: self.key.clone(), run: Arc::clone(&self.run), place: self.place.another(), membership }
+    }
+
     /// Its number.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number
+        self.run.number()
     }
 
     /// What it was joined for.
@@ -132,22 +143,20 @@ impl Stream {
 
     /// Adds a reader, which keeps its cursor under `slot`; the answer is for [`Stream::unsubscribe`].
     pub fn subscribe(&self, subscriber: Rc<dyn Subscriber>, slot: usize, latency: Option<Duration>) -> usize {
-        self.idle_since.set(None);
+        self.run.enter();
         self.audience.add(subscriber, slot, latency)
     }
 
     /// Takes a reader away.
     pub fn unsubscribe(&self, place: usize) {
         self.audience.remove(place);
-        if self.audience.is_empty() {
-            self.idle_since.set(Some(Instant::now()));
-        }
+        self.run.leave(Instant::now());
     }
 
-    /// Whether nobody has subscribed for `linger`.
+    /// What it has in common with its copies on other shards.
     #[must_use]
-    pub fn is_over(&self, linger: Duration) -> bool {
-        self.idle_since.get().is_some_and(|since| since.elapsed() >= linger)
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Whether it wants to be on an interface and is not.
@@ -213,55 +222,6 @@ impl Stream {
         }
     }
 
-    /// Its books.
-    #[must_use]
-    pub fn status(&self) -> StreamStatus {
-        self.tick();
-        let (log, seen, attachment) = (self.log.borrow(), self.seen.borrow(), self.attachment.borrow());
-        let outages = attachment.outages.status(Instant::now());
-        let (sources, exclude) = match &self.key.filter {
-            SourceFilter::Any => (&[][..], &[][..]),
-            SourceFilter::Include(sources) => (&sources[..], &[][..]),
-            SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
-        };
-        let state = if attachment.outages.reason().is_some() {
-            "waiting-for-interface"
-        } else if seen.any_since(self.now().saturating_sub(RECEIVING)) {
-            "receiving"
-        } else {
-            "silent"
-        };
-        StreamStatus {
-            number: self.number,
-            shard: self.settings.shard,
-            group: self.key.group.to_string(),
-            sources: sources.iter().map(ToString::to_string).collect(),
-            exclude: exclude.iter().map(ToString::to_string).collect(),
-            asked_interface: self.key.interface.to_string(),
-            interface: self.interface(),
-            state,
-            waiting: attachment.outages.reason().map(str::to_owned),
-            received: self.ledger.received(),
-            received_bytes: self.ledger.received_bytes(),
-            published: log.head_sequence(),
-            refused: self.ledger.refused(),
-            lost: StreamLosses {
-                kernel: self.ledger.kernel_drops(),
-                interface: (outages.count == 0).then_some(0),
-            },
-            outages,
-            subscribers: self.audience.len(),
-            seen_sources: seen.sources(),
-            ttl: seen.ttl(),
-            last_received: seen.arrival(),
-            receive_buffer: ReceiveBuffer {
-                asked: self.settings.receive_buffer,
-                granted: attachment.granted,
-            },
-            log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
-        }
-    }
-
     /// Joins, or waits with the reason.
     fn try_join(self: &Rc<Self>, interface: &Interface) {
         if let Err(error) = self.join(interface) {
@@ -269,11 +229,17 @@ impl Stream {
         }
     }
 
+    fn open(&self, interface: &Interface) -> Result<OpenMembership, JoinError> {
+        OpenMembership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer)
+    }
+
     fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
+        self.take_up(self.open(interface)?, interface)
+    }
+
+    fn take_up(self: &Rc<Self>, open: OpenMembership, interface: &Interface) -> Result<(), JoinError> {
         let _entered = self.span.enter();
-        let joined =
-            Membership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer);
-        let membership = Rc::new(joined?);
+        let membership = Rc::new(open.take_up(interface)?);
         let granted = membership.receive_buffer();
         if self.attachment.borrow().granted != granted {
             membership.warn_of_small_buffer(self.settings.receive_buffer);

@@ -98,6 +98,25 @@ pub struct StreamStatus {
     pub receive_buffer: ReceiveBuffer,
     /// What the log holds now.
     pub log: LogStatus,
+    /// Where several shards serve clients each receives a copy of its own, and these are all of them. The books above
+    /// are then those of the copy that has received least, the subscribers those of all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<StreamCopy>,
+}
+
+/// One shard's copy of a stream.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StreamCopy {
+    /// The shard that runs it.
+    pub shard: usize,
+    /// Datagrams read from the kernel.
+    pub received: u64,
+    /// Datagrams put into its log.
+    pub published: u64,
+    /// Datagrams that the kernel dropped before this copy could read them.
+    pub lost_kernel: u64,
+    /// Subscribers on this shard.
+    pub subscribers: usize,
 }
 
 /// Datagrams that were read and not published.
@@ -299,13 +318,84 @@ impl Status {
         }
     }
 
-    /// Brings everything in order, newest endings first, and keeps the endings bounded.
+    /// Brings everything in order, newest endings first, makes one of the copies of a stream, and keeps the endings bounded.
     pub fn settle(&mut self) {
-        self.streams.sort_by_key(|stream| stream.number);
+        self.streams.sort_by_key(|stream| (stream.number, stream.shard));
+        self.ended_streams.sort_by_key(|stream| (stream.number, stream.shard));
+        join_copies(&mut self.streams);
+        join_copies(&mut self.ended_streams);
         self.sessions.sort_by_key(|session| session.number);
         self.closed.sort_by(|one, other| other.closed_at.total_cmp(&one.closed_at));
         self.closed.truncate(RECENTLY_CLOSED);
         self.ended_streams.sort_by_key(|stream| std::cmp::Reverse(stream.number));
         self.ended_streams.truncate(RECENTLY_CLOSED);
+    }
+}
+
+/// Makes one entry of those that follow one another with the same number.
+fn join_copies(streams: &mut Vec<StreamStatus>) {
+    let mut joined: Vec<StreamStatus> = Vec::with_capacity(streams.len());
+    for stream in streams.drain(..) {
+        match joined.last_mut() {
+            Some(first) if first.number == stream.number => first.absorb(stream),
+            _ => joined.push(stream),
+        }
+    }
+    *streams = joined;
+}
+
+impl StreamStatus {
+    fn absorb(&mut self, other: StreamStatus) {
+        let copy = |stream: &StreamStatus| StreamCopy {
+            shard: stream.shard,
+            received: stream.received,
+            published: stream.published,
+            lost_kernel: stream.lost.kernel,
+            subscribers: stream.subscribers,
+        };
+        let mut copies = std::mem::take(&mut self.copies);
+        if copies.is_empty() {
+            copies.push(copy(self));
+        }
+        copies.push(copy(&other));
+        let subscribers = self.subscribers + other.subscribers;
+        if other.received < self.received {
+            *self = other;
+        }
+        self.subscribers = subscribers;
+        self.copies = copies;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_a_stream_are_one_entry_with_the_books_of_the_worst() {
+        let copy = |number, shard, received, subscribers| StreamStatus {
+            number,
+            shard,
+            received,
+            published: received,
+            lost: StreamLosses { kernel: 100 - received, interface: Some(0) },
+            subscribers,
+            ..StreamStatus::default()
+        };
+        let mut whole = Status::default();
+        for shard in 0..3 {
+            let streams = vec![
+                copy(7, shard, 90 + shard as u64 % 2 * 5, 1 + shard),
+                copy(8 + shard as u32, shard, 1, 0),
+            ];
+            whole.absorb(Status { streams, ..Status::default() });
+        }
+        whole.settle();
+        let numbers: Vec<_> =
+            whole.streams.iter().map(|stream| (stream.number, stream.copies.len())).collect();
+        assert_eq!(numbers, [(7, 3), (8, 0), (9, 0), (10, 0)]);
+        let joined = &whole.streams[0];
+        assert_eq!((joined.received, joined.lost.kernel, joined.subscribers), (90, 10, 6));
+        assert_eq!(joined.copies[1].received, 95);
     }
 }

@@ -1,0 +1,62 @@
+//! What a stream says of itself.
+
+use std::time::{Duration, Instant};
+
+use crate::hub::stream::Stream;
+use crate::model::source::SourceFilter;
+use crate::model::status::{LogStatus, ReceiveBuffer, StreamLosses, StreamStatus};
+
+/// A stream that had a datagram within this time is `receiving`.
+const RECEIVING: Duration = Duration::from_secs(2);
+
+impl Stream {
+    /// Its books.
+    #[must_use]
+    pub fn status(&self) -> StreamStatus {
+        self.tick();
+        let (log, seen, attachment) = (self.log.borrow(), self.seen.borrow(), self.attachment.borrow());
+        let outages = attachment.outages.status(Instant::now());
+        let (sources, exclude) = match &self.key.filter {
+            SourceFilter::Any => (&[][..], &[][..]),
+            SourceFilter::Include(sources) => (&sources[..], &[][..]),
+            SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
+        };
+        let state = if attachment.outages.reason().is_some() {
+            "waiting-for-interface"
+        } else if seen.any_since(self.now().saturating_sub(RECEIVING)) {
+            "receiving"
+        } else {
+            "silent"
+        };
+        StreamStatus {
+            number: self.run.number(),
+            shard: self.settings.shard,
+            group: self.key.group.to_string(),
+            sources: sources.iter().map(ToString::to_string).collect(),
+            exclude: exclude.iter().map(ToString::to_string).collect(),
+            asked_interface: self.key.interface.to_string(),
+            interface: self.interface(),
+            state,
+            waiting: attachment.outages.reason().map(str::to_owned),
+            received: self.ledger.received(),
+            received_bytes: self.ledger.received_bytes(),
+            published: log.head_sequence(),
+            refused: self.ledger.refused(),
+            lost: StreamLosses {
+                kernel: self.ledger.kernel_drops(),
+                interface: (outages.count == 0).then_some(0),
+            },
+            outages,
+            subscribers: self.audience.len(),
+            seen_sources: seen.sources(),
+            ttl: seen.ttl(),
+            last_received: seen.arrival(),
+            receive_buffer: ReceiveBuffer {
+                asked: self.settings.receive_buffer,
+                granted: attachment.granted,
+            },
+            log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
+            copies: Vec::new(),
+        }
+    }
+}
