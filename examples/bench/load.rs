@@ -32,6 +32,8 @@ pub(crate) struct Load {
     /// Datagrams a second, of all streams together.
     pub(crate) rate: u32,
     pub(crate) seconds: f64,
+    /// Whether small things are asked of the gateway meanwhile.
+    pub(crate) probe: bool,
 }
 
 /// Whether `server` can be measured here: `websocat` need not be installed.
@@ -71,6 +73,7 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     thread::sleep(WATCH);
     let (idle_cpu, machine_busy) = (cpu_seconds(pid) - idle_before, machine_before.busy_until(&machine()));
     let (server_before, sink_before) = (cpu_seconds(pid), cpu_seconds(sink.id()));
+    let mut probe = load.probe.then(|| start_probe(&myself, load.seconds)).transpose()?;
     let mut source = on("srca", &myself);
     source.args(["source", "--interface", "eth0", "--group", GROUP, "--streams", &load.streams.to_string()]);
     source.args(["--rate", &load.rate.to_string(), "--size", &load.size.to_string()]);
@@ -82,6 +85,10 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     let wanted = datagrams * load.clients as u64 / load.streams as u64;
     sink.tell(&wanted.to_string())?;
     let got: Value = serde_json::from_str(&sink.line()?)?;
+    let probed: Value = match &mut probe {
+        Some(probe) => serde_json::from_str(&probe.line()?)?,
+        None => Value::Null,
+    };
     let (cpu, sink_cpu) = (cpu_seconds(pid) - server_before, cpu_seconds(sink.id()) - sink_before);
     let busy = resident(pid);
     if serving.has_ended()? {
@@ -97,11 +104,31 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
         "per_second": frames / seconds,
         "loss_percent": 100.0 * (1.0 - frames / (wanted as f64).max(1.0)),
         "p50": got["p50"], "p99": got["p99"], "p999": got["p999"],
+        "worst_client": got["worst_client"], "median_client": got["median_client"], "probe": probed,
         "missing": got["missing"], "disorder": got["disorder"], "closed": got["closed"],
         "kib_per_client": idle.saturating_sub(empty) as f64 / load.clients as f64,
         "resident_kib": busy,
         "idle_cpu_share": idle_cpu / WATCH.as_secs_f64(), "machine_busy_idle": machine_busy,
     }))
+}
+
+/// Its groups are none of the load's.
+fn start_probe(myself: &Path, seconds: f64) -> Outcome<Process> {
+    let mut probe = on("cli", myself);
+    probe.args([
+        "probe",
+        "--server",
+        SERVER,
+        "--group",
+        "239.78.0.1:5000",
+        "--seconds",
+        &seconds.to_string(),
+    ]);
+    let mut probe = Process::start(probe)?;
+    if probe.line()? != "READY" {
+        return Err("the probe did not come in".into());
+    }
+    Ok(probe)
 }
 
 fn command(gateway: &Path, server: &str, myself: &Path) -> Outcome<Command> {

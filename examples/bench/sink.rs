@@ -29,6 +29,8 @@ struct Totals {
     last: Option<Instant>,
     /// Microseconds from the source's stamp.
     delays: Vec<u32>,
+    /// Frames of each client.
+    clients: Vec<u64>,
 }
 
 /// Connects, says `READY`, counts until it has what standard input says that there is, or nothing more comes; prints a line of
@@ -45,7 +47,8 @@ pub(crate) fn run(arguments: &SinkArguments) -> Outcome<()> {
                 |group| format!("/udp/{}", nth_group(group, number % arguments.streams)),
             );
             let (stream, kept) = open(arguments, &path).await?;
-            tokio::task::spawn_local(read(stream, kept, Rc::clone(&totals), Rc::clone(&scratch)));
+            totals.borrow_mut().clients.push(0);
+            tokio::task::spawn_local(read(number, stream, kept, Rc::clone(&totals), Rc::clone(&scratch)));
         }
         println!("READY");
         let mut input = BufReader::new(tokio::io::stdin()).lines();
@@ -72,6 +75,7 @@ async fn wait(totals: &RefCell<Totals>, wanted: u64, end: Duration) {
 
 fn report(totals: &mut Totals) -> Value {
     totals.delays.sort_unstable();
+    totals.clients.sort_unstable();
     let quantile = |share: f64| {
         let at = (totals.delays.len() as f64 * share) as usize;
         totals.delays.get(at.min(totals.delays.len().saturating_sub(1)))
@@ -82,6 +86,7 @@ fn report(totals: &mut Totals) -> Value {
     };
     json!({
         "frames": totals.frames, "missing": totals.missing, "disorder": totals.disorder, "closed": totals.closed,
+        "worst_client": totals.clients.first(), "median_client": totals.clients.get(totals.clients.len() / 2),
         "seconds": seconds, "p50": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999),
     })
 }
@@ -117,6 +122,7 @@ async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<
 
 /// Reads one connection; `kept` is the start of a frame whose rest has not come.
 async fn read(
+    number: usize,
     stream: TcpStream,
     mut kept: Vec<u8>,
     totals: Rc<RefCell<Totals>>,
@@ -143,6 +149,8 @@ async fn read(
             kept.drain(..used);
         }
         if totals.frames > before {
+            let came = totals.frames - before;
+            totals.clients[number] += came;
             totals.first.get_or_insert(now);
             totals.last = Some(now);
         }
