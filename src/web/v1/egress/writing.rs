@@ -31,7 +31,7 @@ impl Egress {
             if state.blocked || state.dead || state.held {
                 return;
             }
-            let (ranges, count, again) = self.prepare(state);
+            let (ranges, count, again) = state.prepare();
             let Some(complete) = self.write(state, &ranges[..count]) else { return };
             if !complete {
                 self.block(state);
@@ -41,44 +41,6 @@ impl Egress {
                 return;
             }
         }
-    }
-
-    /// What is to be written now; whether there may be more behind it.
-    fn prepare(&self, state: &mut State) -> ([Range; RANGES], usize, bool) {
-        let mut ranges = [Range { slot: 0, end: 0 }; RANGES];
-        let (mut count, mut again) = (0, false);
-        if let Some(slot) = state.inside {
-            // First its end: control and other streams wait for a boundary.
-            if let Some(reading) = state.readings.get(slot) {
-                ranges[0] = Range { slot, end: reading.cursor.frame_end(&reading.stream.records()) };
-                count = 1;
-            }
-            return (ranges, count, true);
-        }
-        if state.ending.is_some() {
-            return (ranges, 0, false);
-        }
-        if state.control.unwritten().is_empty()
-            && let Some(newest) = state.newest.take()
-        {
-            state.control.buffer().extend_from_slice(&newest);
-        }
-        let State { readings, control, mine, carries, .. } = &mut *state;
-        for (slot, reading) in readings.iter_mut() {
-            if count == RANGES {
-                again = true;
-                break;
-            }
-            let handed = reading.cursor.handed();
-            let end = reading.prepare(mine, control.buffer());
-            *carries |= reading.cursor.handed() != handed;
-            if end > reading.cursor.position() {
-                ranges[count] = Range { slot, end };
-                count += 1;
-                again |= end < reading.stream.records().head();
-            }
-        }
-        (ranges, count, again)
     }
 
     /// One write: the rest of a frame, control, and the ranges. Whether the kernel took all; `None` when nothing more can be
@@ -146,7 +108,7 @@ impl Egress {
             if share == 0 {
                 break;
             }
-            self.advance(state, range.slot, share as u64);
+            state.advance(range.slot, share as u64);
         }
         if written < offered {
             return Some(false);
@@ -154,14 +116,6 @@ impl Egress {
         // What had no part is written next.
         let whole = ranges.iter().all(|range| state.readings[range.slot].cursor.position() >= range.end);
         if whole { Some(true) } else { self.write(state, ranges) }
-    }
-
-    pub(super) fn advance(&self, state: &mut State, slot: usize, bytes: u64) {
-        let reading = &mut state.readings[slot];
-        let stream = Rc::clone(&reading.stream);
-        let log = stream.records();
-        reading.cursor.advance(&log, bytes);
-        state.inside = reading.cursor.is_inside_frame(&log).then_some(slot);
     }
 
     /// Takes note of what a write said; `None` when nothing more can be written now.
@@ -194,5 +148,54 @@ impl Egress {
             state.progress = Some(Instant::now());
         }
         self.wake.notify_one();
+    }
+}
+
+impl State {
+    /// What is to be written now; whether there may be more behind it.
+    fn prepare(&mut self) -> ([Range; RANGES], usize, bool) {
+        let mut ranges = [Range { slot: 0, end: 0 }; RANGES];
+        let (mut count, mut again) = (0, false);
+        if let Some(slot) = self.inside {
+            // First its end: control and other streams wait for a boundary.
+            if let Some(reading) = self.readings.get(slot) {
+                ranges[0] = Range { slot, end: reading.cursor.frame_end(&reading.stream.records()) };
+                count = 1;
+            }
+            return (ranges, count, true);
+        }
+        if self.ending.is_some() {
+            return (ranges, 0, false);
+        }
+        if self.control.unwritten().is_empty()
+            && let Some(newest) = self.newest.take()
+        {
+            self.control.buffer().extend_from_slice(&newest);
+        }
+        let State { readings, control, mine, carries, .. } = self;
+        for (slot, reading) in readings.iter_mut() {
+            if count == RANGES {
+                again = true;
+                break;
+            }
+            let handed = reading.cursor.handed();
+            let end = reading.prepare(mine, control.buffer());
+            *carries |= reading.cursor.handed() != handed;
+            if end > reading.cursor.position() {
+                ranges[count] = Range { slot, end };
+                count += 1;
+                again |= end < reading.stream.records().head();
+            }
+        }
+        (ranges, count, again)
+    }
+
+    /// Moves over bytes of one reading's log that were written.
+    pub(super) fn advance(&mut self, slot: usize, bytes: u64) {
+        let reading = &mut self.readings[slot];
+        let stream = Rc::clone(&reading.stream);
+        let log = stream.records();
+        reading.cursor.advance(&log, bytes);
+        self.inside = reading.cursor.is_inside_frame(&log).then_some(slot);
     }
 }
