@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::ClientError;
 use crate::model::control::{LossCause, StreamState};
@@ -80,7 +81,7 @@ pub enum LossPlace {
 }
 
 /// All losses of a subscription so far, read or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Losses {
     /// Lost in this program's queue.
     pub queue: u64,
@@ -267,6 +268,14 @@ impl fmt::Display for Loss {
             Some(time) => write!(formatter, " in {:.1} s", time.as_secs_f64()),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Losses { queue, gateway, unexplained, unknown } = self;
+        write!(formatter, "lost: {gateway} on the way, {queue} here, {unexplained} unexplained")?;
+        if *unknown > 0 { write!(formatter, "; and {unknown} gaps of unknown size") } else { Ok(()) }
     }
 }
 
