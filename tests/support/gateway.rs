@@ -52,6 +52,12 @@ impl<'a> TestGateway<'a> {
         Self::start_with(lab, &[&listen[..], &OPEN[..], arguments].concat())
     }
 
+    /// The same at an address: where one was that has ended.
+    pub fn start_at(lab: &'a Lab, address: SocketAddr, arguments: &[&str]) -> Self {
+        let address = address.to_string();
+        Self::start_with(lab, &[&["--listen", &address][..], &OPEN[..], arguments].concat())
+    }
+
     /// On host `gw`, with these arguments of `wscast serve` and no others.
     pub fn start_with(lab: &'a Lab, arguments: &[&str]) -> Self {
         Self::start_in(lab, arguments, &[])
