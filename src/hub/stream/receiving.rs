@@ -13,9 +13,13 @@ use crate::sys::batch::{BATCH, ReceiveBatch};
 /// Batches taken in one turn at most, before the subscribers get theirs.
 const ROUNDS: usize = 16;
 
+/// Bytes of frames in one turn with which a write is large enough: nothing is gained by waiting for more.
+const PLENTY: u64 = 64 << 10;
+
 impl Stream {
-    /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.
+    /// One turn: takes what the socket holds, then gives each subscriber its own; true when the next may begin at once.
     fn drain(&self, membership: &Membership) -> bool {
+        let before = self.log.borrow().head();
         let mut batch = self.settings.batch.borrow_mut();
         let (mut more, mut any) = (true, false);
         for _ in 0..ROUNDS {
@@ -47,7 +51,7 @@ impl Stream {
         if due(&self.record_audience) {
             self.record_audience.flush(self.records.borrow().log(), now);
         }
-        more
+        more || self.log.borrow().head() - before >= PLENTY
     }
 
     /// Writes to all subscribers at once, due or not.
