@@ -11,9 +11,9 @@ use crate::hub::log::Log;
 use crate::web::v1::egress::{Egress, State};
 
 /// Parts handed to the kernel in one write.
-const PARTS: usize = 32;
+const PARTS: usize = 16;
 /// Streams whose ranges go into one write.
-const RANGES: usize = 16;
+const RANGES: usize = 8;
 
 /// A stretch of one log that is being written.
 #[derive(Clone, Copy)]
@@ -35,9 +35,16 @@ impl Due {
         self.0 |= 1 << slot.min(63);
     }
 
-    /// Slots from 63 on share a bit.
-    fn has(self, slot: usize) -> bool {
-        self.0 & (1 << slot.min(63)) != 0
+    /// Those of so many, without a look at the others: what is not in the cache costs more than all the rest here. Slots from
+    /// 63 on share a bit.
+    fn slots(self, count: usize) -> impl Iterator<Item = usize> {
+        let (mut near, far) = (self.0 & !(1 << 63), self.0 >> 63 != 0);
+        let near = std::iter::from_fn(move || {
+            let slot = near.trailing_zeros() as usize;
+            near &= near.wrapping_sub(1);
+            (slot < 64).then_some(slot)
+        });
+        near.take_while(move |slot| *slot < count).chain((63..count).filter(move |_| far))
     }
 }
 
@@ -211,13 +218,11 @@ impl State {
             self.control.buffer().extend_from_slice(&newest);
         }
         let State { readings, control, mine, carries, due, .. } = self;
-        for (slot, reading) in readings.iter_mut() {
+        for slot in due.slots(readings.capacity()) {
+            let Some(reading) = readings.get_mut(slot) else { continue };
             if count == RANGES {
                 again = true;
                 break;
-            }
-            if !due.has(slot) {
-                continue;
             }
             let end = reading.prepare(mine, control.buffer(), carries);
             if end > reading.cursor.position() {
