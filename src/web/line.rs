@@ -208,7 +208,7 @@ pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<TcpStream>, mut unr
                 Err(_) => writer.abandon(),
             },
             ready = socket.writable(), if writer.is_blocked() => match ready {
-                Ok(()) => writer.resume(),
+                Ok(()) => catch_up(talker).await,
                 Err(_) => writer.abandon(),
             },
             () = writer.wake().notified() => {}
@@ -216,11 +216,22 @@ pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<TcpStream>, mut unr
     }
 }
 
+/// Writes to a client who was blocked, when it is its turn: under overload everybody is, and whoever receives, asks for a
+/// page or pings must not wait for all of them.
+async fn catch_up<T: Talker>(talker: &Rc<T>) {
+    // The server never closes them; without one it would be everybody's turn.
+    let _turn = talker.server().turns().acquire().await;
+    talker.writer().resume();
+    tokio::task::yield_now().await;
+}
+
 /// Writes what must still be written and waits for the client's side; how it ended.
 pub async fn finish(writer: &dyn WritePath, socket: &TcpStream) -> Ending {
     let ended = writer.ending().is_some();
     if ended && !writer.is_dead() {
         let written = tokio::time::timeout(CLOSING, async {
+            // The end may have come to a client whose socket was never full.
+            writer.resume();
             while !writer.is_finished() {
                 if socket.writable().await.is_err() {
                     break;

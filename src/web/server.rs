@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -43,6 +43,8 @@ const SEND_BUFFER: usize = 128 << 10;
 const UNSENT: u32 = 64 << 10;
 /// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
 const AFTER_STALL: Duration = Duration::from_secs(10);
+/// Clients that catch up between two looks at everything else: each may write as much as the kernel takes.
+const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
 pub const TICK: Duration = Duration::from_millis(250);
 
@@ -113,6 +115,7 @@ pub struct Server {
     refused: RefCell<BTreeMap<String, u64>>,
     rest_pool: Rc<RestPool>,
     scratch: Rc<RefCell<Vec<u8>>>,
+    turns: Semaphore,
     outgoing: RefCell<TransmitBatch>,
     watching: Watching,
     tasks: TaskTracker,
@@ -129,6 +132,7 @@ impl Server {
     /// A front for `hub`.
     #[must_use]
     pub fn new(shard: usize, hub: Rc<Hub>, config: Arc<Config>, facts: Arc<Facts>) -> Rc<Self> {
+        let rest_pool = RestPool::of(config.threads);
         let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
         Rc::new(Server {
             shard,
@@ -139,7 +143,8 @@ impl Server {
             conversations: RefCell::default(),
             closed: RefCell::default(),
             refused: RefCell::default(),
-            rest_pool: Rc::default(),
+            rest_pool,
+            turns: Semaphore::new(TURNS),
             scratch: Rc::new(RefCell::new(vec![0; 65536])),
             outgoing: RefCell::default(),
             watching: Watching::default(),
@@ -217,6 +222,12 @@ impl Server {
     #[must_use]
     pub fn scratch(&self) -> Rc<RefCell<Vec<u8>>> {
         Rc::clone(&self.scratch)
+    }
+
+    /// One for each client that may catch up before everything else of the shard has its turn again.
+    #[must_use]
+    pub fn turns(&self) -> &Semaphore {
+        &self.turns
     }
 
     /// What one session sends in one turn: empty before and after.

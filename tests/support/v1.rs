@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Error, Message};
 
 use super::gateway::TestGateway;
-use super::lab::PATIENCE;
+use super::lab::{Lab, PATIENCE};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,6 +247,16 @@ impl V1Client {
     }
 }
 
+/// A connection from `cli` with a small receive buffer: what is not read soon waits in the gateway.
+pub fn slow_connection(lab: &Lab, gateway: &TestGateway<'_>) -> TcpStream {
+    lab.on("cli", || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
+        socket.set_recv_buffer_size(4 << 10).expect("SO_RCVBUF");
+        socket.connect(&gateway.address.into()).expect("connect to the gateway");
+        TcpStream::from(socket)
+    })
+}
+
 /// A `join` of `group` (`239.1.2.3:5000`, `[ff15::42]:5000`) with more fields, `id` among them or 1.
 pub fn join_message(group: &str, more: &Value) -> Value {
     with_group("join", group, more)
@@ -286,9 +297,9 @@ fn records(mut bytes: &[u8], message: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at(40);
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
-        let half = |at: usize| u16::from_le_bytes(head[at..at + 2].try_into().unwrap());
-        let address = Ipv6Addr::from(<[u8; 16]>::try_from(&head[24..40]).unwrap());
+        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("as many bytes"));
+        let half = |at: usize| u16::from_le_bytes(head[at..at + 2].try_into().expect("as many bytes"));
+        let address = Ipv6Addr::from(<[u8; 16]>::try_from(&head[24..40]).expect("16 bytes"));
         let address = if head[1] & 1 == 0 {
             IpAddr::V4(address.to_ipv4_mapped().expect("an IPv4 source stands mapped"))
         } else {
@@ -303,7 +314,7 @@ fn records(mut bytes: &[u8], message: usize) -> Vec<Record> {
             sequence: word(8),
             source: SocketAddr::new(address, half(12)),
             ttl: head[14],
-            arrival: u64::from_le_bytes(head[16..24].try_into().unwrap()),
+            arrival: u64::from_le_bytes(head[16..24].try_into().expect("as many bytes")),
             payload: rest[..length].to_vec(),
             message,
         });

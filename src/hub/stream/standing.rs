@@ -29,6 +29,12 @@ impl Stream {
         self.ledger.kernel_drops()
     }
 
+    /// Grows with each loss that all subscribers are to be told of.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.lost_in_kernel() + self.outages_over()
+    }
+
     /// How often its interface was away and has come back.
     #[must_use]
     pub fn outages_over(&self) -> u64 {
@@ -53,7 +59,7 @@ impl Stream {
             SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
         };
         StreamStatus {
-            number: self.number,
+            number: self.run.number(),
             shard: self.settings.shard,
             group: self.key.group.to_string(),
             sources: sources.iter().map(ToString::to_string).collect(),
@@ -80,6 +86,7 @@ impl Stream {
                 granted: attachment.granted,
             },
             log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
+            copies: Vec::new(),
         }
     }
 }

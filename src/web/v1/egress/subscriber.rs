@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::hub::cursor::{Cause, Cursor};
-use crate::hub::gathering::Gathered;
+use crate::hub::gathering::{Gathered, SendBy};
 use crate::hub::log::Log;
 use crate::hub::subscription::{Offer, Subscriber};
 use crate::model::request::Overflow;
@@ -17,11 +17,12 @@ impl State {
 }
 
 impl Subscriber for Egress {
-    fn flush(&self, _: &Log, _: usize) {
+    fn flush(&self, _: &Log, slot: usize) {
         let mut state = self.state.borrow_mut();
         if !state.takes_records() {
             return;
         }
+        state.due.add(slot);
         if state.readings.len() == 1 {
             self.pump(&mut state, false);
         } else if !state.gathered
@@ -52,10 +53,11 @@ impl Subscriber for Egress {
         let mut state = self.state.borrow_mut();
         let written = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         let Some(written) = self.took(&mut state, Some(written)) else { return };
-        self.advance(&mut state, slot, written as u64);
+        state.advance(slot, written as u64);
         if written < offered {
             self.block(&mut state);
         } else if state.readings[slot].goes_on() {
+            state.due.add(slot);
             // The range goes on in the next chunk of the log.
             self.pump(&mut state, false);
         }
@@ -94,6 +96,14 @@ impl Gathered for Egress {
         state.gathered = false;
         if state.takes_records() {
             self.pump(&mut state, false);
+        }
+    }
+
+    fn write_by(&self, send: SendBy<'_>) {
+        let mut state = self.state.borrow_mut();
+        state.gathered = false;
+        if state.takes_records() {
+            self.pump_by(&mut state, send);
         }
     }
 }
