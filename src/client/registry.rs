@@ -399,3 +399,6 @@ impl Drop for Registry {
         self.end(&ClientError::Gone);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,6 +169,23 @@ lab_test! {
 }
 
 lab_test! {
+    fn more_joins_than_the_rate_allows_take_a_little_longer(lab) {
+        let gateway = TestGateway::start(lab, &LAN0);
+        let program = Program::on(lab);
+        let client = program.connect(&gateway, Options::default());
+        let groups: Vec<String> = (1..=16).map(|last| format!("239.1.5.{last}:5000")).collect();
+        let mut subscriptions: Vec<_> = groups.iter().map(|group| program.join(&client, group)).collect();
+        for (number, (group, subscription)) in groups.iter().zip(&mut subscriptions).enumerate() {
+            gateway.await_joined("gw-lan0", group);
+            lab.on("srca", || Multicast::sender("eth0", group.parse().unwrap(), 1)).send(&[number as u8]);
+            assert_eq!(program.hear(subscription), [number as u8]);
+        }
+        let error = program.try_join(&client, Join::of(V4.parse().unwrap())).expect_err("the seventeenth");
+        assert!(matches!(error, ClientError::Denied { code: ErrorCode::TooManyStreams, .. }), "{error}");
+    }
+}
+
+lab_test! {
     fn what_the_gateway_refuses_is_an_error_and_the_rest_goes_on(lab) {
         let gateway = TestGateway::start(lab, &LAN0);
         let program = Program::on(lab);
