@@ -33,6 +33,26 @@ impl Gate {
     /// 400 without exactly one Host, 403 for a Host or Origin that is not allowed.
     pub fn check<B>(&self, request: &Request<B>, local: SocketAddr) -> Result<Caller, Refusal> {
         let headers = request.headers();
+        let host = self.check_host(request, local)?;
+        let Some(origin) =
+            only(headers, &ORIGIN).map_err(|()| Refusal::not_allowed("the Origin header stands twice"))?
+        else {
+            return Ok(Caller { origin: None });
+        };
+        let text = origin.to_str().unwrap_or("");
+        if self.allows_origin(text, &host) {
+            Ok(Caller { origin: Some(origin.clone()) })
+        } else {
+            Err(Refusal::not_allowed("this Origin is not allowed (--allow-origin)"))
+        }
+    }
+
+    /// Checks the Host alone, in lower case: for what every page may load.
+    ///
+    /// # Errors
+    /// 400 without exactly one Host, 403 for one that is not allowed.
+    pub fn check_host<B>(&self, request: &Request<B>, local: SocketAddr) -> Result<String, Refusal> {
+        let headers = request.headers();
         let host = only(headers, &HOST)
             .map_err(|()| Refusal::malformed("the Host header stands twice"))?
             .ok_or_else(|| Refusal::malformed("the Host header is missing"))?;
@@ -48,17 +68,7 @@ impl Gate {
         if !self.allows_host(&host, local.ip()) {
             return Err(Refusal::not_allowed("this Host is not one of ours (--allow-host)"));
         }
-        let Some(origin) =
-            only(headers, &ORIGIN).map_err(|()| Refusal::not_allowed("the Origin header stands twice"))?
-        else {
-            return Ok(Caller { origin: None });
-        };
-        let text = origin.to_str().unwrap_or("");
-        if self.allows_origin(text, &host) {
-            Ok(Caller { origin: Some(origin.clone()) })
-        } else {
-            Err(Refusal::not_allowed("this Origin is not allowed (--allow-origin)"))
-        }
+        Ok(host)
     }
 
     fn allows_host(&self, host: &str, local: IpAddr) -> bool {

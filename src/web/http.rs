@@ -24,6 +24,7 @@ use crate::web::body::Body;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
+use crate::web::library;
 use crate::web::line;
 use crate::web::opening::Opening;
 use crate::web::page;
@@ -81,6 +82,11 @@ async fn answer(
     passed: &mut Option<Caller>,
 ) -> Result<Response<Body>, Refusal> {
     check_size(&request)?;
+    if let Some(file) = library::file(request.uri().path()) {
+        server.gate().check_host(&request, connection.local)?;
+        only_reading(&request)?;
+        return Ok(file);
+    }
     let caller = server.gate().check(&request, connection.local)?;
     *passed = Some(caller.clone());
     let path = request.uri().path();

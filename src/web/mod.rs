@@ -8,6 +8,7 @@ pub mod ending;
 pub mod gate;
 pub mod handshake;
 pub mod http;
+pub mod library;
 pub mod line;
 pub mod opening;
 pub mod page;

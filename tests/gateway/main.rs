@@ -9,6 +9,7 @@ mod front;
 mod interfaces;
 mod isolation;
 mod kernel_drops;
+mod library;
 mod life;
 mod limits;
 mod peers;

@@ -1,6 +1,6 @@
 //! Programs and libraries of others: each receives what is sent to a group, and sends to it.
 
-mod chromium;
+pub(crate) mod chromium;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 use crate::support::lab::{Lab, PATIENCE, wait_for};
 
 /// A browser with one page; killed when dropped.
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     child: Child,
     devtools: WebSocket<TcpStream>,
     page: String,
@@ -21,7 +21,7 @@ pub(super) struct Chromium {
 
 impl Chromium {
     /// Starts the browser and opens `url`.
-    pub(super) fn open(lab: &Lab, url: &str) -> Self {
+    pub(crate) fn open(lab: &Lab, url: &str) -> Self {
         let home = tempfile::tempdir().expect("a home for the browser");
         let child = lab
             .command("cli", "chromium")
@@ -54,15 +54,24 @@ impl Chromium {
     }
 
     /// What a JavaScript expression is in the page.
-    pub(super) fn evaluate(&mut self, expression: &str) -> Value {
-        let answer =
-            self.call("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+        self.value(expression, false)
+    }
+
+    /// What the promise that a JavaScript expression is in the page resolves to.
+    pub(crate) fn resolve(&mut self, expression: &str) -> Value {
+        self.value(expression, true)
+    }
+
+    fn value(&mut self, expression: &str, waits: bool) -> Value {
+        let how = json!({ "expression": expression, "returnByValue": true, "awaitPromise": waits });
+        let answer = self.call("Runtime.evaluate", &how);
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
         answer["result"]["value"].clone()
     }
 
     /// The text of the first element that `selector` finds, once there is one that has some.
-    pub(super) fn text(&mut self, selector: &str) -> String {
+    pub(crate) fn text(&mut self, selector: &str) -> String {
         let expression = format!("document.querySelector({selector:?})?.textContent ?? ''");
         wait_for(&format!("{selector} in the page"), PATIENCE, || {
             let text = self.evaluate(&expression);
