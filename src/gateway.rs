@@ -18,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
+use crate::hub::records::Records;
 use crate::hub::settings::HubSettings;
 use crate::lan::interface::Interfaces;
 use crate::model::config::{Config, IoUring};
@@ -193,7 +194,9 @@ impl Shard {
             local.block_on(&runtime, async move {
                 let hub = Hub::new(settings, quota);
                 let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
+                let gathered = tokio::task::spawn_local(std::rc::Rc::clone(&hub).write_gathered());
                 Server::new(number, hub, config, facts).run(received).await;
+                gathered.abort();
                 following.abort();
             });
         })?;
@@ -316,14 +319,19 @@ fn probe_io_uring(wanted: IoUring) -> Result<String, StartError> {
 /// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.
 fn memory_bound(config: &Config) -> Option<u64> {
     let (streams, clients) = (config.limits.streams?, config.limits.connections?);
-    let logs = u64::from(streams) * log_bounds(&config.limits).memory();
+    let logs = u64::from(streams) * stream_memory(config);
     let shard = BATCH * 65536 + rest::POOL;
     let shards = config.threads.get() as u64;
     Some(shards * (logs + shard as u64) + u64::from(clients) * CLIENT + BASE)
 }
 
+/// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
+fn stream_memory(config: &Config) -> u64 {
+    2 * log_bounds(&config.limits).memory() + Records::memory()
+}
+
 fn describe_memory(config: &Config, bound: Option<u64>) {
-    let log = log_bounds(&config.limits).memory();
+    let log = stream_memory(config);
     let size = |bytes: u64| format_size(usize::try_from(bytes).unwrap_or(usize::MAX));
     match (bound, config.limits.streams, config.limits.connections) {
         (Some(bound), Some(streams), Some(clients)) => {

@@ -11,10 +11,10 @@ use crate::hub::subscription::{Offer, Subscriber};
 use crate::sys::uring::{Send, SendRing};
 
 /// The longest adaptive hold.
-const ADAPTIVE: Duration = Duration::from_millis(5);
+pub const ADAPTIVE: Duration = Duration::from_millis(5);
 /// A flush shorter than this is followed by no hold: the runtime's timers tick each millisecond, and few clients shall
 /// not wait for nothing.
-const SHORT: Duration = Duration::from_micros(250);
+pub const SHORT: Duration = Duration::from_micros(250);
 /// Sends handed to the ring at once.
 const OFFERS: usize = 128;
 

@@ -56,8 +56,10 @@ pub struct Cursor {
     start: u64,
     /// Datagrams before this one were replayed: bounds of lag do not apply to them, or a replay would lose itself.
     replayed: u64,
-    /// A frame whose rest has been copied out and is not written yet.
-    unfinished: bool,
+    /// Datagrams of a frame whose rest has been copied out and is not written yet.
+    unfinished: u64,
+    /// It stands inside a shared message of which the rest goes out as a message of its own.
+    split: bool,
     withheld: Withheld,
     lost: ClientLosses,
 }
@@ -72,17 +74,29 @@ impl Cursor {
             Replay::Datagrams(count) => head.saturating_sub(u64::from(count)),
             Replay::Age(age) => log.first_since(now.saturating_sub(age)),
         };
+        Self::since(log, wanted, bounds, now)
+    }
+
+    /// Before datagram `wanted`, or as near to it as the log and `bounds` allow.
+    #[must_use]
+    pub fn since(log: &Log, wanted: u64, bounds: ReplayBounds, now: Duration) -> Self {
         let allowed = log
             .first_since(now.saturating_sub(bounds.age))
             .max(first_within(log, bounds.bytes))
             .max(log.first_sequence());
-        let sequence = wanted.max(allowed).min(head);
+        Self::at(log, wanted.max(allowed).min(log.head_sequence()))
+    }
+
+    /// Before datagram `sequence`, which the log holds or will get next.
+    #[must_use]
+    pub fn at(log: &Log, sequence: u64) -> Self {
         Cursor {
             position: log.start_of(sequence),
             sequence,
             start: sequence,
-            replayed: head,
-            unfinished: false,
+            replayed: log.head_sequence(),
+            unfinished: 0,
+            split: !log.begins(sequence),
             withheld: Withheld::default(),
             lost: ClientLosses::default(),
         }
@@ -103,23 +117,59 @@ impl Cursor {
     /// Whether some bytes of a frame have been written and others have not.
     #[must_use]
     pub fn is_inside_frame(&self, log: &Log) -> bool {
-        self.position != log.start_of(self.sequence)
+        !self.split && (self.position != log.start_of(self.sequence) || !log.begins(self.sequence))
+    }
+
+    /// The end of the frame that is partly written.
+    #[must_use]
+    pub fn frame_end(&self, log: &Log) -> u64 {
+        log.start_of(log.frame_from(self.sequence + 1))
+    }
+
+    /// Whether what comes next is the rest of a message that was split: [`Cursor::split_off`] goes on.
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        self.split
+    }
+
+    /// Copies at most `most` datagrams of the message that it stands in or before to `out`, as a message of their own, and
+    /// moves over them. They count as written from [`Cursor::finished`] on. The caller has seen that it is between frames
+    /// and that none is to be withheld.
+    pub fn split_off(&mut self, log: &Log, most: u64, out: &mut Vec<u8>) {
+        let end = log.frame_from(self.sequence + 1);
+        let to = end.min(self.sequence.saturating_add(most));
+        if to == self.sequence {
+            return;
+        }
+        log.copy_records(self.sequence, to, out);
+        self.unfinished += to - self.sequence;
+        self.sequence = to;
+        self.position = log.start_of(to);
+        self.split = to != end;
     }
 
     /// The end of what may be written now, after passing over frames that `mine` caused.
     ///
     /// The end is the head or the start of an own frame; equal to the position when there is nothing to write.
     pub fn writable_end(&mut self, log: &Log, mine: Option<SenderId>) -> u64 {
-        let Some(mine) = mine else { return log.head() };
+        self.end_before_own(log, mine.as_slice())
+    }
+
+    /// As [`Cursor::writable_end`], for a client with several senders.
+    pub fn end_before_own(&mut self, log: &Log, mine: &[SenderId]) -> u64 {
+        if mine.is_empty() {
+            return log.head();
+        }
         while let Some(own) = log.own_from(self.sequence, mine) {
             if own > self.sequence {
                 return log.start_of(own);
             }
             if self.is_inside_frame(log) {
                 // Only a client that began to send while this frame was under way; it is finished as it began.
-                return log.start_of(own + 1);
+                return self.frame_end(log);
             }
-            self.pass(log, own + 1, Cause::Echo);
+            // Whoever caused one datagram of a message caused all.
+            self.pass(log, log.frame_from(own + 1), Cause::Echo);
         }
         log.head()
     }
@@ -160,27 +210,32 @@ impl Cursor {
     #[must_use]
     pub fn near_head(log: &Log, bounds: &LagBounds, now: Duration) -> u64 {
         let head = log.head_sequence();
-        head.saturating_sub(bounds.datagrams / 8)
+        let near = head
+            .saturating_sub(bounds.datagrams / 8)
             .max(first_within(log, bounds.bytes / 8))
             .max(log.first_since(now.saturating_sub(bounds.age / 8)))
             .max(log.first_sequence())
-            .min(head)
+            .min(head);
+        log.frame_from(near)
     }
 
-    /// Goes to datagram `to`, counting what it passes over. The rest of a frame that was begun is copied to `rest`,
+    /// Goes to datagram `to`, at a boundary, counting what it passes over. The rest of a frame that was begun is copied to `rest`,
     /// to be written first; [`Cursor::finished`] says when that is done.
     pub fn jump(&mut self, log: &Log, to: u64, cause: Cause, rest: &mut Vec<u8>) {
         if to <= self.sequence {
             return;
         }
         if self.is_inside_frame(log) {
-            let end = log.start_of(self.sequence + 1);
+            let next = log.frame_from(self.sequence + 1);
+            let end = log.start_of(next);
             log.copy(self.position, end, rest);
-            self.unfinished = true;
-            self.sequence += 1;
+            self.unfinished += next - self.sequence;
+            self.sequence = next;
             self.position = end;
         }
-        self.pass(log, to, cause);
+        if to > self.sequence {
+            self.pass(log, to, cause);
+        }
     }
 
     /// Copies the rest of a frame that was begun, so that something else may be written behind it.
@@ -192,14 +247,13 @@ impl Cursor {
 
     /// The copied rest of a frame has been written whole.
     pub fn finished(&mut self) {
-        self.unfinished = false;
+        self.unfinished = 0;
     }
 
     /// The connection has ended: what was not written is lost.
     pub fn close(&mut self, log: &Log) {
-        let inside = u64::from(self.unfinished);
-        self.unfinished = false;
-        self.lost.closed += log.head_sequence() - self.sequence + inside;
+        self.lost.closed += log.head_sequence() - self.sequence + std::mem::take(&mut self.unfinished);
+        self.split = false;
         self.sequence = log.head_sequence();
         self.position = log.head();
     }
@@ -213,7 +267,7 @@ impl Cursor {
     /// Datagrams not written yet.
     #[must_use]
     pub fn pending(&self, log: &Log) -> u64 {
-        log.head_sequence() - self.sequence + u64::from(self.unfinished)
+        log.head_sequence() - self.sequence + self.unfinished
     }
 
     /// Datagrams of which no byte has been written yet.
@@ -225,9 +279,15 @@ impl Cursor {
     /// Datagrams whose last byte was written.
     #[must_use]
     pub fn written(&self) -> u64 {
+        self.handed() - self.unfinished
+    }
+
+    /// Datagrams that were written, or copied to be written.
+    #[must_use]
+    pub fn handed(&self) -> u64 {
         let lost = self.lost.bytes + self.lost.datagrams + self.lost.age + self.lost.closed;
         let withheld = self.withheld.echo + self.withheld.latest;
-        self.sequence - self.start - lost - withheld - u64::from(self.unfinished)
+        self.sequence - self.start - lost - withheld
     }
 
     /// Datagrams withheld so far.
@@ -254,6 +314,7 @@ impl Cursor {
         } += passed;
         self.sequence = to;
         self.position = log.start_of(to);
+        self.split = !log.begins(to);
     }
 }
 

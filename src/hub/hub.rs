@@ -14,10 +14,11 @@ use tracing::warn;
 use crate::hub::budget::{Lease, SharedBudget};
 use crate::hub::cursor::{LagBounds, ReplayBounds};
 use crate::hub::echo::Echoes;
+use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
 use crate::hub::log::LogBounds;
 use crate::hub::quota::{OverQuota, Quota};
-use crate::hub::sender::{SendRates, Sender, SenderKey};
+use crate::hub::sender::{SendRates, Sender, SenderKey, SessionRate};
 use crate::hub::settings::{HubSettings, StreamSettings};
 use crate::hub::stream::Stream;
 use crate::lan::interface::Interfaces;
@@ -47,6 +48,7 @@ pub struct Hub {
     echoes: Rc<Echoes>,
     batch: Rc<RefCell<ReceiveBatch>>,
     ring: Option<Rc<RefCell<SendRing>>>,
+    gathering: Rc<Gathering>,
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
     retry: Notify,
@@ -104,6 +106,7 @@ impl Hub {
             interfaces: RefCell::default(),
             echoes: Rc::default(),
             batch: Rc::default(),
+            gathering: Rc::default(),
             epoch: Instant::now(),
             last_retry: Cell::new(None),
             retry: Notify::new(),
@@ -117,6 +120,17 @@ impl Hub {
     pub fn interfaces(&self) -> Interfaces {
         self.look();
         self.interfaces.borrow().clone()
+    }
+
+    /// The clients with several streams.
+    #[must_use]
+    pub fn gathering(&self) -> &Rc<Gathering> {
+        &self.gathering
+    }
+
+    /// Writes to clients with several streams for as long as it is polled.
+    pub async fn write_gathered(self: Rc<Self>) {
+        Rc::clone(&self.gathering).run(self.settings.hold.is_none()).await;
     }
 
     /// How far a client may lag.
@@ -154,6 +168,7 @@ impl Hub {
             receive_buffer: self.settings.receive_buffer,
             hold: self.settings.hold,
             ring: self.ring.clone(),
+            gathering: Rc::clone(&self.gathering),
             epoch: self.epoch,
             echoes: Rc::clone(&self.echoes),
             batch: Rc::clone(&self.batch),
@@ -170,13 +185,29 @@ impl Hub {
     /// # Errors
     /// [`SenderError`].
     pub fn sender(&self, key: SenderKey) -> Result<Rc<Sender>, SenderError> {
+        self.sender_within(key, self.session_rate(Instant::now()))
+    }
+
+    /// The rate of a new session, where there is one.
+    #[must_use]
+    pub fn session_rate(&self, now: Instant) -> Option<SessionRate> {
+        let rate = u64::from(self.settings.limits.send_rate_per_session?);
+        Some(Rc::new(RefCell::new(TokenBucket::new(rate, rate * 2, now))))
+    }
+
+    /// As [`Hub::sender`], within the rate of a session that may have several.
+    ///
+    /// # Errors
+    /// [`SenderError`].
+    pub fn sender_within(
+        &self,
+        key: SenderKey,
+        session: Option<SessionRate>,
+    ) -> Result<Rc<Sender>, SenderError> {
         self.look();
         let now = Instant::now();
-        let limits = &self.settings.limits;
         let rates = SendRates {
-            session: limits
-                .send_rate_per_session
-                .map(|rate| RefCell::new(TokenBucket::new(u64::from(rate), u64::from(rate) * 2, now))),
+            session,
             group: self.group_lease(key.group, now),
             gateway: self.gateway_lease.clone(),
             bandwidth: self.bandwidth_lease.clone(),

@@ -35,13 +35,21 @@ impl LogBounds {
     }
 }
 
-/// One frame in the index.
+/// One datagram in the index.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// Position of its first byte.
+    /// Position of its first byte; that of the frame's header where it begins one.
     start: u64,
-    /// When it was put in, in the clock of the caller.
-    at: Duration,
+    /// When it was put in, in the clock of the caller, in nanoseconds: half as large in memory as a `Duration`.
+    at: u64,
+    /// Whether a frame begins with it. Several records may share one.
+    begins: bool,
+}
+
+impl Entry {
+    fn new(start: u64, at: Duration, begins: bool) -> Self {
+        Entry { start, at: nanoseconds(at), begins }
+    }
 }
 
 /// A frame that one of our own senders caused.
@@ -73,6 +81,12 @@ impl Log {
     /// An empty log.
     #[must_use]
     pub fn new(bounds: LogBounds) -> Self {
+        Self::starting_at(0, bounds)
+    }
+
+    /// An empty log whose first datagram has the sequence `first`.
+    #[must_use]
+    pub fn starting_at(first: u64, bounds: LogBounds) -> Self {
         Log {
             bounds,
             chunks: VecDeque::new(),
@@ -80,9 +94,15 @@ impl Log {
             base: 0,
             head: 0,
             entries: VecDeque::new(),
-            first: 0,
+            first,
             own: VecDeque::new(),
         }
+    }
+
+    /// How much it may hold.
+    #[must_use]
+    pub fn bounds(&self) -> LogBounds {
+        self.bounds
     }
 
     /// Position behind the newest frame.
@@ -124,7 +144,32 @@ impl Log {
     /// When datagram `sequence` was put in; `None` when it isn't there.
     #[must_use]
     pub fn time_of(&self, sequence: u64) -> Option<Duration> {
-        self.entry(sequence).map(|entry| entry.at)
+        self.entry(sequence).map(|entry| Duration::from_nanos(entry.at))
+    }
+
+    /// Whether a frame begins with datagram `sequence`, which the log holds or will get next.
+    #[must_use]
+    pub fn begins(&self, sequence: u64) -> bool {
+        self.entry(sequence).is_none_or(|entry| entry.begins)
+    }
+
+    /// The first datagram from `sequence` on with which a frame begins; the next one of all when there is none.
+    #[must_use]
+    pub fn frame_from(&self, sequence: u64) -> u64 {
+        let mut sequence = sequence.max(self.first);
+        while !self.begins(sequence) {
+            sequence += 1;
+        }
+        sequence
+    }
+
+    /// The first datagram of the frame that `sequence` is in.
+    #[must_use]
+    pub fn frame_of(&self, mut sequence: u64) -> u64 {
+        while sequence > self.first && !self.begins(sequence) {
+            sequence -= 1;
+        }
+        sequence
     }
 
     /// Sequence of the datagram whose frame `position` is in; the next one's when it is at the head.
@@ -139,14 +184,15 @@ impl Log {
 
     /// The first datagram from `sequence` on that one of `senders` caused.
     #[must_use]
-    pub fn own_from(&self, sequence: u64, sender: SenderId) -> Option<u64> {
+    pub fn own_from(&self, sequence: u64, senders: &[SenderId]) -> Option<u64> {
         let after = self.own.partition_point(|own| own.sequence < sequence);
-        self.own.range(after..).find(|own| own.sender == sender).map(|own| own.sequence)
+        self.own.range(after..).find(|own| senders.contains(&own.sender)).map(|own| own.sequence)
     }
 
     /// The oldest datagram put in at `since` or later.
     #[must_use]
     pub fn first_since(&self, since: Duration) -> u64 {
+        let since = nanoseconds(since);
         self.first + self.entries.partition_point(|entry| entry.at < since) as u64
     }
 
@@ -155,10 +201,17 @@ impl Log {
     /// Goes in strides, so that the subscribers who lag are looked at once a stride and not once a datagram.
     #[must_use]
     pub fn crowded(&self, length: usize) -> Option<u64> {
+        self.crowded_by(length, 1)
+    }
+
+    /// As [`Log::crowded`], for a message of `length` bytes with so many datagrams.
+    #[must_use]
+    pub fn crowded_by(&self, length: usize, datagrams: usize) -> Option<u64> {
         let mut keep = self.first;
-        if self.entries.len() >= self.bounds.datagrams {
+        let full = self.entries.len() + datagrams;
+        if full > self.bounds.datagrams {
             let stride = (self.bounds.datagrams / 64).max(1);
-            keep += (self.entries.len() - self.bounds.datagrams + stride) as u64;
+            keep += (full - 1 - self.bounds.datagrams + stride) as u64;
         }
         let need = (frame::header_length(length) + length) as u64;
         let bound = self.bounds.bytes as u64;
@@ -167,7 +220,7 @@ impl Log {
             let after = self.entries.partition_point(|entry| entry.start < from);
             keep = keep.max(self.first + after as u64);
         }
-        (keep > self.first).then(|| keep.min(self.head_sequence()))
+        (keep > self.first).then(|| self.frame_from(keep.min(self.head_sequence())))
     }
 
     /// What is too old at `now`: the first sequence that may stay.
@@ -207,10 +260,32 @@ impl Log {
         if let Some(sender) = sender {
             self.own.push_back(Own { sequence: self.head_sequence(), sender });
         }
-        self.entries.push_back(Entry { start: self.head, at });
+        self.entries.push_back(Entry::new(self.head, at, true));
         let (header, length) = frame::header(Opcode::Binary, payload.len());
         self.put(&header[..length]);
         self.put(payload);
+    }
+
+    /// Puts one message in as a binary frame: the records of several datagrams, back to back, with the length of each. All
+    /// are caused by `sender` or none is. The caller has made room ([`Log::crowded_by`]).
+    pub fn append_records(
+        &mut self,
+        message: &[u8],
+        lengths: &[usize],
+        at: Duration,
+        sender: Option<SenderId>,
+    ) {
+        let (header, header_length) = frame::header(Opcode::Binary, message.len());
+        let (mut start, mut behind) = (self.head, header_length as u64);
+        for (place, length) in lengths.iter().enumerate() {
+            if let Some(sender) = sender {
+                self.own.push_back(Own { sequence: self.head_sequence(), sender });
+            }
+            self.entries.push_back(Entry::new(start, at, place == 0));
+            start += *length as u64 + std::mem::take(&mut behind);
+        }
+        self.put(&header[..header_length]);
+        self.put(message);
     }
 
     /// The bytes between two positions, as the parts they lie in; at most as many as `parts` has room for.
@@ -235,6 +310,19 @@ impl Log {
             out.extend_from_slice(part);
             at += part.len() as u64;
         }
+    }
+
+    /// Appends the records of datagrams `from` to `to`, which the log holds in one frame, to `out` as a frame of their own.
+    pub fn copy_records(&self, from: u64, to: u64, out: &mut Vec<u8>) {
+        let (mut start, end) = (self.start_of(from), self.start_of(to));
+        if self.begins(from) {
+            let second = self.part(start + 1, start + 2).first().copied().unwrap_or(0);
+            start += frame::written_header_length(second) as u64;
+        }
+        let (header, length) =
+            frame::header(Opcode::Binary, usize::try_from(end - start).unwrap_or(usize::MAX));
+        out.extend_from_slice(&header[..length]);
+        self.copy(start, end, out);
     }
 
     /// Appends a copy of the payload of datagram `sequence`, which the log must hold, to `out`.
@@ -274,101 +362,9 @@ impl Log {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn bounds(bytes: usize, datagrams: usize) -> LogBounds {
-        LogBounds { bytes, datagrams, age: Duration::from_secs(10) }
-    }
-
-    fn append(log: &mut Log, payload: &[u8], at: Duration) {
-        if let Some(keep) = log.crowded(payload.len()) {
-            log.forget_before(keep);
-        }
-        log.append(payload, at, None);
-    }
-
-    #[test]
-    fn frames_come_out_as_they_went_in_across_chunks() {
-        let mut log = Log::new(bounds(8 << 20, 1000));
-        let payloads: Vec<Vec<u8>> =
-            [0, 1, 125, 126, 1316, 65507, 65507, 40_000].iter().map(|&n| vec![n as u8; n]).collect();
-        let mut expected = Vec::new();
-        for payload in &payloads {
-            append(&mut log, payload, Duration::ZERO);
-            frame::put(&mut expected, Opcode::Binary, payload);
-        }
-        let mut parts = [IoSlice::new(&[]); 16];
-        let (count, bytes) = log.slices(0, log.head(), &mut parts);
-        let joined: Vec<u8> = parts[..count].iter().flat_map(|part| part.to_vec()).collect();
-        assert_eq!((bytes, &joined), (expected.len(), &expected));
-        for (sequence, payload) in payloads.iter().enumerate() {
-            let mut copied = Vec::new();
-            log.copy_payload(sequence as u64, &mut copied);
-            assert_eq!(&copied, payload);
-        }
-    }
-
-    #[test]
-    fn a_full_log_goes_on_in_its_own_memory() {
-        for size in [100, 1316, 65507] {
-            let mut log = Log::new(bounds(1 << 20, 10_000));
-            let payload = vec![7; size];
-            let mut fill = |count| {
-                (0..count).for_each(|_| append(&mut log, &payload, Duration::ZERO));
-                let mut all: Vec<_> =
-                    log.chunks.iter().chain(&log.spare).map(|chunk| chunk.as_ptr()).collect();
-                all.sort_unstable();
-                all
-            };
-            let before = fill(30_000);
-            assert_eq!(fill(1001), before, "{size}");
-        }
-    }
-
-    #[test]
-    fn age_sends_the_oldest_away() {
-        let mut log = Log::new(bounds(1 << 20, 1000));
-        for second in 0..20 {
-            append(&mut log, b"x", Duration::from_secs(second));
-        }
-        assert_eq!(log.aged(Duration::from_secs(20)), Some(10));
-        log.forget_before(10);
-        assert_eq!((log.first_sequence(), log.datagrams()), (10, 10));
-        assert_eq!(log.aged(Duration::from_secs(20)), None);
-        log.forget_before(20);
-        assert_eq!((log.bytes(), log.head_sequence()), (0, 20));
-    }
-
-    #[test]
-    fn own_frames_are_found_by_sender() {
-        let mut log = Log::new(bounds(1 << 20, 1000));
-        for sender in [None, Some(SenderId(1)), None, Some(SenderId(2)), Some(SenderId(1))] {
-            log.append(b"x", Duration::ZERO, sender);
-        }
-        assert_eq!(log.own_from(0, SenderId(1)), Some(1));
-        assert_eq!(log.own_from(2, SenderId(1)), Some(4));
-        assert_eq!(log.own_from(4, SenderId(2)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn bounds_hold_and_positions_agree(sizes in prop::collection::vec(0usize..5000, 1..400)) {
-            let mut log = Log::new(bounds(256 << 10, 100));
-            for size in sizes {
-                append(&mut log, &vec![7; size], Duration::ZERO);
-                prop_assert!(log.bytes() <= 256 << 10);
-                prop_assert!(log.datagrams() <= 100);
-                prop_assert!(log.chunks.len() + log.spare.len() <= (256 << 10) / CHUNK + 2);
-                for sequence in log.first_sequence()..log.head_sequence() {
-                    let start = log.start_of(sequence);
-                    prop_assert_eq!(log.sequence_at(start), sequence);
-                    prop_assert_eq!(log.sequence_at(log.start_of(sequence + 1) - 1), sequence);
-                }
-            }
-        }
-    }
+fn nanoseconds(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

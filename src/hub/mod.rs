@@ -4,6 +4,7 @@ pub mod audience;
 pub mod budget;
 pub mod cursor;
 pub mod echo;
+pub mod gathering;
 #[allow(clippy::module_inception)] // the registry is the hub itself; a second noun would be a synonym
 pub mod hub;
 pub mod key;
@@ -11,6 +12,7 @@ pub mod ledger;
 pub mod log;
 pub mod outage;
 pub mod quota;
+pub mod records;
 pub mod seen;
 pub mod sender;
 pub mod settings;

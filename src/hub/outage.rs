@@ -37,13 +37,20 @@ impl OutageBook {
         self.present.as_ref().map(|(_, why)| why.as_str())
     }
 
+    /// How long all outages took up to `now`, the present one included.
+    #[must_use]
+    pub fn time(&self, now: Instant) -> Duration {
+        let present = self.present.as_ref().map(|(since, _)| now.saturating_duration_since(*since));
+        self.before + present.unwrap_or_default()
+    }
+
     /// Its sums at `now`.
     #[must_use]
     pub fn status(&self, now: Instant) -> Outages {
         let present = self.present.as_ref().map(|(since, _)| now.saturating_duration_since(*since));
         Outages {
             count: self.count,
-            seconds: (self.before + present.unwrap_or_default()).as_secs_f64(),
+            seconds: self.time(now).as_secs_f64(),
             last_seconds: present.unwrap_or(self.last).as_secs_f64(),
         }
     }

@@ -1,6 +1,7 @@
 //! A checked right to send to one group on one interface, with its socket and its rates.
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -27,11 +28,14 @@ pub struct SenderKey {
     pub options: TransmitOptions,
 }
 
+/// The rate of one session, in datagrams; its senders share it.
+pub type SessionRate = Rc<RefCell<TokenBucket>>;
+
 /// The rates that a send must find room in.
 #[derive(Debug, Default)]
 pub struct SendRates {
-    /// Of this sender alone, in datagrams.
-    pub session: Option<RefCell<TokenBucket>>,
+    /// Of the session alone, in datagrams.
+    pub session: Option<SessionRate>,
     /// Of all senders to the group, in datagrams.
     pub group: Option<Rc<Lease>>,
     /// Of the gateway, in datagrams.
@@ -139,7 +143,7 @@ impl Sender {
         self.refused.set(refused);
     }
 
-    /// Waits for unicast replies and gives each to `take`, which says whether it had room for it. `scratch` is borrowed
+    /// Waits for unicast replies and gives each, with its source, to `take`, which says whether it had room for it. `scratch` is borrowed
     /// only while a reply is handed over.
     ///
     /// # Errors
@@ -147,18 +151,41 @@ impl Sender {
     pub async fn reply(
         &self,
         scratch: &RefCell<Vec<u8>>,
-        mut take: impl FnMut(&[u8]) -> bool,
+        mut take: impl FnMut(&[u8], SocketAddr) -> bool,
     ) -> std::io::Result<()> {
         self.transmitter.readable().await?;
         let mut scratch = scratch.borrow_mut();
-        if let Some(length) = self.transmitter.take_reply(&mut scratch)? {
-            if take(&scratch[..length]) {
+        if let Some((length, source)) = self.transmitter.take_reply(&mut scratch)? {
+            if take(&scratch[..length], source) {
                 self.replies.set(self.replies.get() + 1);
             } else {
                 self.replies_lost.set(self.replies_lost.get() + 1);
             }
         }
         Ok(())
+    }
+
+    /// What was not sent so far.
+    #[must_use]
+    pub fn refused(&self) -> RefusedSends {
+        self.refused.get()
+    }
+
+    /// The interface that it sends on, by name.
+    #[must_use]
+    pub fn interface(&self) -> String {
+        self.interface.borrow().clone()
+    }
+
+    /// Our address and port as receivers will see them; the unspecified address where the interface has none.
+    #[must_use]
+    pub fn source(&self) -> SocketAddr {
+        let any: IpAddr = if self.key.group.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        self.transmitter.source().unwrap_or_else(|| SocketAddr::new(any, self.transmitter.port()))
     }
 
     /// Follows the interface. While it is away, sends are refused by the kernel and counted.

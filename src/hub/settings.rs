@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::hub::echo::Echoes;
+use crate::hub::gathering::Gathering;
 use crate::hub::log::LogBounds;
 use crate::model::limits::Limits;
 use crate::model::setting::IoUring;
@@ -42,6 +43,8 @@ pub struct StreamSettings {
     pub hold: Option<Duration>,
     /// The shard's ring, where it has one.
     pub ring: Option<Rc<RefCell<SendRing>>>,
+    /// The shard's clients with several streams.
+    pub gathering: Rc<Gathering>,
     /// Start of the shard's clock.
     pub epoch: Instant,
     /// The senders of this shard.

@@ -1,11 +1,14 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
+mod receiving;
+mod standing;
+
 use std::cell::{Cell, Ref, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
-use tracing::{Span, debug, info, warn};
+use tracing::{Span, info, warn};
 
 use crate::hub::audience::Audience;
 use crate::hub::key::StreamKey;
@@ -13,14 +16,12 @@ use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
 use crate::hub::outage::OutageBook;
 use crate::hub::quota::Place;
+use crate::hub::records::Records;
 use crate::hub::seen::Seen;
 use crate::hub::settings::StreamSettings;
-use crate::hub::subscription::Subscriber;
+use crate::hub::subscription::{Encoding, Subscriber};
 use crate::lan::interface::{Interface, Interfaces};
 use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
-use crate::model::source::SourceFilter;
-use crate::model::status::{LogStatus, ReceiveBuffer, StreamLosses, StreamStatus};
-use crate::sys::batch::{BATCH, ReceiveBatch};
 use crate::sys::netlink::Changes;
 
 /// One running stream of a shard.
@@ -31,11 +32,16 @@ pub struct Stream {
     span: Span,
     log: RefCell<Log>,
     audience: Audience,
+    records: RefCell<Records>,
+    record_audience: Audience,
     attachment: RefCell<Attachment>,
     ledger: Ledger,
     seen: RefCell<Seen>,
     /// Since when nobody subscribes.
     idle_since: Cell<Option<Instant>>,
+    /// The same of records alone.
+    records_idle_since: Cell<Option<Instant>>,
+    outages_over: Cell<u64>,
     _place: Place,
 }
 
@@ -47,11 +53,6 @@ struct Attachment {
     outages: OutageBook,
     granted: usize,
 }
-
-/// Batches taken in one turn at most, before the subscribers get theirs.
-const ROUNDS: usize = 4;
-/// A stream that had a datagram within this time is `receiving`.
-const RECEIVING: Duration = Duration::from_secs(2);
 
 impl Stream {
     /// Starts the stream and joins, or waits for the interface.
@@ -70,6 +71,8 @@ impl Stream {
             number,
             log: RefCell::new(Log::new(settings.log)),
             audience: Audience::new(settings.hold, settings.ring.clone()),
+            records: RefCell::new(Records::new(number, settings.log)),
+            record_audience: Audience::new(settings.hold, settings.ring.clone()),
             attachment: RefCell::new(Attachment {
                 interface: None,
                 joined: None,
@@ -80,6 +83,8 @@ impl Stream {
             seen: RefCell::default(),
             // From the start: whoever asked for it may be refused for another reason and never subscribe.
             idle_since: Cell::new(Some(Instant::now())),
+            records_idle_since: Cell::new(None),
+            outages_over: Cell::new(0),
             key,
             settings,
             span,
@@ -114,7 +119,19 @@ impl Stream {
         self.log.borrow()
     }
 
-    /// Time on the clock that its log uses.
+    /// The log of its records, which is filled from the first subscriber to them on.
+    #[must_use]
+    pub fn records(&self) -> Ref<'_, Log> {
+        Ref::map(self.records.borrow(), Records::log)
+    }
+
+    /// From now on its log of records is filled, until nobody has read it for as long as it holds datagrams.
+    pub fn want_records(&self) {
+        self.records_idle_since.set(Some(Instant::now()));
+        self.records.borrow_mut().begin(self.log.borrow().head_sequence());
+    }
+
+    /// Time on the clock that its logs use.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.settings.epoch.elapsed()
@@ -130,17 +147,36 @@ impl Stream {
             .map_or_else(|| self.key.interface.to_string(), |interface| interface.name.clone())
     }
 
-    /// Adds a reader, which keeps its cursor under `slot`; the answer is for [`Stream::unsubscribe`].
-    pub fn subscribe(&self, subscriber: Rc<dyn Subscriber>, slot: usize, latency: Option<Duration>) -> usize {
+    /// Adds a reader of one encoding, which keeps its cursor under `slot`; the answer is for [`Stream::unsubscribe`].
+    pub fn subscribe(
+        &self,
+        encoding: Encoding,
+        subscriber: Rc<dyn Subscriber>,
+        slot: usize,
+        latency: Option<Duration>,
+    ) -> usize {
         self.idle_since.set(None);
-        self.audience.add(subscriber, slot, latency)
+        if encoding == Encoding::Records {
+            self.want_records();
+        }
+        self.audience_of(encoding).add(subscriber, slot, latency)
     }
 
     /// Takes a reader away.
-    pub fn unsubscribe(&self, place: usize) {
-        self.audience.remove(place);
-        if self.audience.is_empty() {
+    pub fn unsubscribe(&self, encoding: Encoding, place: usize) {
+        self.audience_of(encoding).remove(place);
+        if self.record_audience.is_empty() && self.records.borrow().is_wanted() {
+            self.records_idle_since.set(Some(Instant::now()));
+        }
+        if self.audience.is_empty() && self.record_audience.is_empty() {
             self.idle_since.set(Some(Instant::now()));
+        }
+    }
+
+    fn audience_of(&self, encoding: Encoding) -> &Audience {
+        match encoding {
+            Encoding::Raw => &self.audience,
+            Encoding::Records => &self.record_audience,
         }
     }
 
@@ -208,57 +244,18 @@ impl Stream {
         if let Some(keep) = aged {
             self.evict(keep);
         }
+        let aged = self.records.borrow().aged(self.now());
+        if let Some(keep) = aged {
+            self.evict_records(keep);
+        }
+        // Kept for a while: whoever comes back after a short break goes on where it was.
+        let unread = |since: Instant| since.elapsed() >= self.settings.log.age;
+        if self.record_audience.is_empty() && self.records_idle_since.get().is_some_and(unread) {
+            self.records_idle_since.set(None);
+            self.records.borrow_mut().end();
+        }
         if let Some((membership, _)) = &self.attachment.borrow().joined {
             self.ledger.kernel_dropped(membership.drops());
-        }
-    }
-
-    /// Its books.
-    #[must_use]
-    pub fn status(&self) -> StreamStatus {
-        self.tick();
-        let (log, seen, attachment) = (self.log.borrow(), self.seen.borrow(), self.attachment.borrow());
-        let outages = attachment.outages.status(Instant::now());
-        let (sources, exclude) = match &self.key.filter {
-            SourceFilter::Any => (&[][..], &[][..]),
-            SourceFilter::Include(sources) => (&sources[..], &[][..]),
-            SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
-        };
-        let state = if attachment.outages.reason().is_some() {
-            "waiting-for-interface"
-        } else if seen.any_since(self.now().saturating_sub(RECEIVING)) {
-            "receiving"
-        } else {
-            "silent"
-        };
-        StreamStatus {
-            number: self.number,
-            shard: self.settings.shard,
-            group: self.key.group.to_string(),
-            sources: sources.iter().map(ToString::to_string).collect(),
-            exclude: exclude.iter().map(ToString::to_string).collect(),
-            asked_interface: self.key.interface.to_string(),
-            interface: self.interface(),
-            state,
-            waiting: attachment.outages.reason().map(str::to_owned),
-            received: self.ledger.received(),
-            received_bytes: self.ledger.received_bytes(),
-            published: log.head_sequence(),
-            refused: self.ledger.refused(),
-            lost: StreamLosses {
-                kernel: self.ledger.kernel_drops(),
-                interface: (outages.count == 0).then_some(0),
-            },
-            outages,
-            subscribers: self.audience.len(),
-            seen_sources: seen.sources(),
-            ttl: seen.ttl(),
-            last_received: seen.arrival(),
-            receive_buffer: ReceiveBuffer {
-                asked: self.settings.receive_buffer,
-                granted: attachment.granted,
-            },
-            log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
         }
     }
 
@@ -279,7 +276,7 @@ impl Stream {
             membership.warn_of_small_buffer(self.settings.receive_buffer);
         }
         info!(interface = interface.name, index = interface.index, "joined");
-        let receiving = receive(Rc::downgrade(self), Rc::clone(&membership));
+        let receiving = receiving::receive(Rc::downgrade(self), Rc::clone(&membership));
         let task = tokio::task::spawn_local(receiving).abort_handle();
         self.ledger.new_socket();
         {
@@ -296,6 +293,7 @@ impl Stream {
         if interface.is_able() {
             let mut attachment = self.attachment.borrow_mut();
             if let Some(lasted) = attachment.outages.end(Instant::now()) {
+                self.outages_over.set(self.outages_over.get() + 1);
                 let _entered = self.span.enter();
                 info!(interface = interface.name, seconds = lasted.as_secs_f64(), "interface is back");
             }
@@ -329,81 +327,9 @@ impl Stream {
         while let Ok(count) = membership.receive_rest(&mut batch) {
             self.publish(&membership, &batch, count);
         }
-        self.audience.flush_all(&self.log.borrow());
+        drop(batch);
+        self.flush_all();
         self.ledger.kernel_dropped(membership.drops());
-    }
-
-    /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.
-    fn drain(&self, membership: &Membership) -> bool {
-        let mut batch = self.settings.batch.borrow_mut();
-        let (mut more, mut any) = (true, false);
-        for _ in 0..ROUNDS {
-            match membership.receive(&mut batch) {
-                Ok(count) => {
-                    any = true;
-                    self.publish(membership, &batch, count);
-                    if count < BATCH {
-                        membership.emptied();
-                        more = false;
-                        break;
-                    }
-                }
-                Err(error) => {
-                    // A readable socket may hold nothing after all (a bad checksum, found in the call).
-                    if error.kind() != std::io::ErrorKind::WouldBlock {
-                        debug!(%error, "receiving");
-                    }
-                    more = false;
-                    break;
-                }
-            }
-        }
-        let now = self.now();
-        if any || self.audience.due().is_some_and(|due| due <= now) {
-            self.audience.flush(&self.log.borrow(), now);
-        }
-        more
-    }
-
-    fn publish(&self, membership: &Membership, batch: &ReceiveBatch, count: usize) {
-        let now = self.now();
-        // Subscribers who keep up must not be overrun by a burst, be it of large datagrams or of many.
-        let quarter = (self.settings.log.bytes / 4, self.settings.log.datagrams / 4);
-        let mut appended = (0, 0);
-        for i in 0..count {
-            let received = batch.received(i);
-            self.ledger.receive();
-            if let Some(drops) = received.drops {
-                self.ledger.kernel_dropped(drops);
-            }
-            if received.truncated {
-                self.ledger.refuse_truncated();
-                continue;
-            }
-            if !membership.accepts(received.destination) {
-                self.ledger.refuse_wrong_destination();
-                continue;
-            }
-            let length = received.payload.len();
-            self.ledger.publish(length);
-            let crowded = self.log.borrow().crowded(length);
-            if let Some(keep) = crowded {
-                self.evict(keep);
-            }
-            let sender = self.settings.echoes.sender_of(received.source);
-            self.log.borrow_mut().append(received.payload, now, sender);
-            self.seen.borrow_mut().note(&received, now);
-            appended = (appended.0 + length, appended.1 + 1);
-            if appended.0 >= quarter.0 || appended.1 >= quarter.1 {
-                self.audience.flush_all(&self.log.borrow());
-                appended = (0, 0);
-            }
-        }
-    }
-
-    fn evict(&self, keep: u64) {
-        self.audience.evicting(&self.log.borrow(), keep);
-        self.log.borrow_mut().forget_before(keep);
     }
 }
 
@@ -419,31 +345,5 @@ impl Drop for Stream {
         }
         let _entered = self.span.enter();
         info!(received = self.ledger.received(), lost_kernel = self.ledger.kernel_drops(), "left");
-    }
-}
-
-/// The stream's task: ends with the stream or its membership.
-async fn receive(stream: Weak<Stream>, membership: Rc<Membership>) {
-    loop {
-        let due = stream.upgrade().and_then(|stream| Some(stream.settings.epoch + stream.audience.due()?));
-        let ready = match due {
-            None => membership.readable().await,
-            Some(due) => tokio::select! {
-                ready = membership.readable() => ready,
-                () = tokio::time::sleep_until(due.into()) => Ok(()),
-            },
-        };
-        let (Ok(()), Some(stream)) = (ready, stream.upgrade()) else { return };
-        let before = stream.now();
-        let more = stream.drain(&membership);
-        let hold = stream.audience.hold_after(stream.now().saturating_sub(before));
-        drop(stream);
-        if more || hold.is_zero() {
-            // Under a steady load there is always more; the sessions must get their turn.
-            tokio::task::yield_now().await;
-        } else {
-            // What comes meanwhile waits in the socket, and leaves in one write.
-            tokio::time::sleep(hold).await;
-        }
     }
 }

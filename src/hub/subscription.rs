@@ -21,6 +21,15 @@ pub trait Subscriber {
     fn sent(&self, _log: &Log, _slot: usize, _offered: usize, _result: i32) {}
 }
 
+/// How a stream's datagrams are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// One message for each payload.
+    Raw,
+    /// Records of `wscast.v1`.
+    Records,
+}
+
 /// Bytes for a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<'a> {
@@ -33,6 +42,7 @@ pub struct Offer<'a> {
 /// One client's claim on a stream; ends when dropped, and lets the stream go after the linger.
 pub struct Subscription {
     stream: Rc<Stream>,
+    encoding: Encoding,
     place: usize,
 }
 
@@ -41,22 +51,23 @@ impl Subscription {
     #[must_use]
     pub fn new(
         stream: Rc<Stream>,
+        encoding: Encoding,
         subscriber: Rc<dyn Subscriber>,
         slot: usize,
         latency: Option<Duration>,
     ) -> Self {
-        let place = stream.subscribe(subscriber, slot, latency);
-        Subscription { stream, place }
+        let place = stream.subscribe(encoding, subscriber, slot, latency);
+        Subscription { stream, encoding, place }
     }
 
-    /// Claims all `streams` for one subscriber, who keeps their cursors in the same order.
+    /// Claims the payloads of all `streams` for one subscriber, who keeps their cursors in the same order.
     #[must_use]
     pub fn all(
         streams: Vec<Rc<Stream>>,
         subscriber: &Rc<dyn Subscriber>,
         latency: Option<Duration>,
     ) -> Vec<Self> {
-        let claim = |(slot, stream)| Self::new(stream, Rc::clone(subscriber), slot, latency);
+        let claim = |(slot, stream)| Self::new(stream, Encoding::Raw, Rc::clone(subscriber), slot, latency);
         streams.into_iter().enumerate().map(claim).collect()
     }
 
@@ -69,6 +80,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.stream.unsubscribe(self.place);
+        self.stream.unsubscribe(self.encoding, self.place);
     }
 }

@@ -197,13 +197,13 @@ impl Transmitter {
         self.socket.readable().await
     }
 
-    /// Takes one unicast reply into `buffer`; says how long it is, or `None` when there is none after all.
+    /// Takes one unicast reply into `buffer`; says how long it is and who sent it, or `None` when there is none after all.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn take_reply(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match self.socket.try_recv(buffer) {
-            Ok(length) => Ok(Some(length)),
+    pub fn take_reply(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        match self.socket.try_recv_from(buffer) {
+            Ok(received) => Ok(Some(received)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // ICMP errors of earlier sends come up here; they are no end of the conversation.
             Err(_) if socket::take_error(&self.socket) => Ok(None),

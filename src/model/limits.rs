@@ -28,6 +28,8 @@ pub struct Limits {
     pub fragments: Option<u32>,
     /// Control frames from one client, per second; twice that in a burst.
     pub control_frames: Option<u32>,
+    /// Messages of one session that ask for something (`wscast.v1`), per second; twice that in a burst.
+    pub control_messages: Option<u32>,
     /// How long a client's socket may take no byte, at least 100 ms; not a count, so `all=off` leaves it.
     pub stall: Option<Duration>,
     /// Streams joined at once.
@@ -69,6 +71,7 @@ impl Default for Limits {
             message_size: 65536,
             fragments: Some(16),
             control_frames: Some(10),
+            control_messages: Some(100),
             stall: Some(Duration::from_secs(10)),
             streams: Some(64),
             streams_per_session: Some(16),
@@ -88,7 +91,7 @@ impl Default for Limits {
 }
 
 /// The names of all limits, in the order of [`Limits`].
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "connections",
     "connections-per-address",
     "connection-rate-per-address",
@@ -97,6 +100,7 @@ pub const NAMES: [&str; 22] = [
     "message-size",
     "fragments",
     "control-frames",
+    "control-messages",
     "stall",
     "streams",
     "streams-per-session",
@@ -262,6 +266,7 @@ impl Limits {
             "message-size" => Slot::Size(&mut self.message_size, 1024, 16 << 20),
             "fragments" => Slot::Count(&mut self.fragments),
             "control-frames" => Slot::Rate(&mut self.control_frames),
+            "control-messages" => Slot::Rate(&mut self.control_messages),
             "stall" => Slot::Deadline(&mut self.stall),
             "streams" => Slot::Count(&mut self.streams),
             "streams-per-session" => Slot::Count(&mut self.streams_per_session),

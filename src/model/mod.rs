@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod config;
 mod config_file;
+pub mod control;
 pub mod frame;
 pub mod group;
 pub mod limits;
@@ -10,6 +11,7 @@ pub mod name;
 mod percent;
 pub mod policy;
 pub mod quantity;
+pub mod record;
 pub mod request;
 mod request_options;
 pub mod selector;

@@ -156,7 +156,7 @@ pub struct SessionStatus {
     pub shard: usize,
     /// The client's address and port.
     pub peer: String,
-    /// `websocket` or `http`.
+    /// `websocket`, `wscast.v1` or `http`.
     pub kind: &'static str,
     /// Seconds since it was opened.
     pub seconds: f64,
@@ -169,6 +169,37 @@ pub struct SessionStatus {
     /// What it sends to its group, where it has sent anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<SenderStatus>,
+    /// The senders that it has open (`wscast.v1`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<SenderStatus>,
+    /// The books of the streams that it has left and the senders that it has closed, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndedParts>,
+}
+
+/// The sums of what a session has ended before its own end.
+///
+/// They balance: `published = written + withheld + lost.*` and `accepted = sent + refused.*`, exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EndedParts {
+    /// Streams that it left.
+    pub subscriptions: u64,
+    /// Datagrams published while subscribed, replayed ones included.
+    pub published: u64,
+    /// Datagrams whose last byte the kernel took.
+    pub written: u64,
+    /// Not meant for this client.
+    pub withheld: u64,
+    /// Lost to this client, by cause; `closed` were not written when it left.
+    pub lost: ClientLosses,
+    /// Senders that it closed.
+    pub senders: u64,
+    /// Frames for them.
+    pub accepted: u64,
+    /// Datagrams handed to the kernel.
+    pub sent: u64,
+    /// Not sent, by cause.
+    pub refused: RefusedSends,
 }
 
 /// The books of one client on one stream.
@@ -204,7 +235,7 @@ pub struct Withheld {
 }
 
 /// Datagrams lost to a client, by the bound that it broke.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClientLosses {
     /// It lagged more than `lag-bytes`.
     pub bytes: u64,
@@ -212,7 +243,7 @@ pub struct ClientLosses {
     pub datagrams: u64,
     /// It lagged more than `lag-age`.
     pub age: u64,
-    /// Not written when the connection ended.
+    /// Not written when the connection or the subscription ended.
     pub closed: u64,
 }
 
@@ -240,7 +271,7 @@ pub struct SenderStatus {
 }
 
 /// Client frames that were not sent.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RefusedSends {
     /// Over the rate of the session, the group or the gateway.
     pub rate: u64,
@@ -285,6 +316,41 @@ pub struct InterfaceStatus {
     pub loopback: bool,
     /// MTU in bytes.
     pub mtu: u32,
+}
+
+impl SessionStatus {
+    /// The sums of all its streams and senders, those that it has ended included.
+    #[must_use]
+    pub fn sums(&self) -> EndedParts {
+        let mut sums = self.ended.unwrap_or_default();
+        self.subscriptions.iter().for_each(|books| sums.add_subscription(books));
+        self.sender.iter().chain(&self.senders).for_each(|books| sums.add_sender(books));
+        sums
+    }
+}
+
+impl EndedParts {
+    /// Adds the last books of a stream that was left.
+    pub fn add_subscription(&mut self, books: &SubscriptionStatus) {
+        self.subscriptions += 1;
+        self.published += books.published;
+        self.written += books.written;
+        self.withheld += books.withheld.echo + books.withheld.latest;
+        self.lost.bytes += books.lost.bytes;
+        self.lost.datagrams += books.lost.datagrams;
+        self.lost.age += books.lost.age;
+        self.lost.closed += books.lost.closed;
+    }
+
+    /// Adds the last books of a sender that was closed.
+    pub fn add_sender(&mut self, books: &SenderStatus) {
+        self.senders += 1;
+        self.accepted += books.accepted;
+        self.sent += books.sent;
+        self.refused.rate += books.refused.rate;
+        self.refused.size += books.refused.size;
+        self.refused.kernel += books.refused.kernel;
+    }
 }
 
 impl Status {

@@ -2,6 +2,7 @@
 //!
 //! Nothing is queued here. A client is a cursor for each of its streams; what it can't take stays in the log.
 
+mod path;
 mod subscriber;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -90,11 +91,6 @@ impl Egress {
     /// From now on the client does not hear what `sender` sends.
     pub fn withhold(&self, sender: SenderId) {
         self.mine.set(Some(sender));
-    }
-
-    /// Waits for something that the session's task must see to.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
     }
 
     /// The socket can take more.

@@ -24,13 +24,15 @@ use crate::web::body::Body;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
+use crate::web::line;
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Connection, Conversation, Server};
-use crate::web::session::{self, Session};
+use crate::web::session::Session;
+use crate::web::v1::door;
 
 /// Bytes of the request's target: path and query.
 const TARGET: usize = 4 << 10;
@@ -120,6 +122,7 @@ async fn answer(
                 .collect();
             Ok(json(&All { interfaces }))
         }
+        "/v1" => door::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }
@@ -189,7 +192,7 @@ fn stream(
                 if let Some((socket, _)) = upgraded(request).await {
                     let mut close = Vec::new();
                     frame::put_close(&mut close, code, &reason);
-                    session::say_goodbye(&socket, &close).await;
+                    line::say_goodbye(&socket, &close).await;
                 }
                 drop(connection);
             });
@@ -379,6 +382,8 @@ impl Conversation for HttpSession {
             bytes,
             subscriptions,
             sender: None,
+            senders: Vec::new(),
+            ended: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::lan::interface::Interfaces;
 use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
+use crate::model::control::OpenSend;
 use crate::model::group::Group;
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
@@ -53,12 +54,7 @@ impl Opening {
             }
         };
         filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
-        if let Some(ttl) = options.ttl
-            && ttl > config.max_ttl
-        {
-            let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
-            return Err(Refusal::not_allowed(reason));
-        }
+        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
         let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
         if options.receive {
             config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
@@ -108,6 +104,27 @@ impl Opening {
         Ok(Opening { group, options, keys, interface, sending })
     }
 
+    /// Checks what is to be sent to, and finds its interface.
+    ///
+    /// # Errors
+    /// As [`Opening::check`].
+    pub fn sender_key(
+        open: &OpenSend,
+        config: &Config,
+        interfaces: &Interfaces,
+    ) -> Result<SenderKey, Refusal> {
+        let (group, ttl) = (open.group, open.ttl.unwrap_or(1));
+        config.policy.may_send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        check_ttl(ttl, config)?;
+        let options = StreamOptions { interface: open.interface.clone(), ..StreamOptions::default() };
+        let interface = selectors(group, &options, None, config, interfaces)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Refusal::not_found("there is no interface to send on"))?;
+        let options = TransmitOptions { ttl, loopback: open.loopback.unwrap_or(true) };
+        Ok(SenderKey { group, interface, options })
+    }
+
     /// Joins, or finds joined, each stream, with a place in its log.
     ///
     /// # Errors
@@ -130,6 +147,14 @@ impl Opening {
         };
         self.keys.iter().map(reading).collect()
     }
+}
+
+fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
+    if ttl <= config.max_ttl {
+        return Ok(());
+    }
+    let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
+    Err(Refusal::not_allowed(reason))
 }
 
 /// The filter of a named stream with what the request excludes besides.

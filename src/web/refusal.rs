@@ -66,6 +66,12 @@ impl Refusal {
         Self::new(StatusCode::UPGRADE_REQUIRED, reason)
     }
 
+    /// The reason without its stable word.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        self.reason.split_once(": ").map_or(&self.reason, |(_, words)| words)
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {

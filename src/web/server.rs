@@ -29,6 +29,7 @@ use crate::web::ending::Ending;
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
+use crate::web::v1::watching::Watching;
 
 /// From the connection to the last byte of the request's head.
 const HEADER_DEADLINE: Duration = Duration::from_secs(5);
@@ -113,6 +114,7 @@ pub struct Server {
     rest_pool: Rc<RestPool>,
     scratch: Rc<RefCell<Vec<u8>>>,
     outgoing: RefCell<TransmitBatch>,
+    watching: Watching,
     tasks: TaskTracker,
     stopping: Cell<bool>,
 }
@@ -140,6 +142,7 @@ impl Server {
             rest_pool: Rc::default(),
             scratch: Rc::new(RefCell::new(vec![0; 65536])),
             outgoing: RefCell::default(),
+            watching: Watching::default(),
             tasks: TaskTracker::new(),
             stopping: Cell::new(false),
         })
@@ -221,6 +224,12 @@ impl Server {
         self.outgoing.borrow_mut()
     }
 
+    /// The status for those who watch it.
+    #[must_use]
+    pub fn watching(&self) -> &Watching {
+        &self.watching
+    }
+
     /// A number for a new session.
     #[must_use]
     pub fn next_session(&self) -> u64 {
@@ -243,15 +252,8 @@ impl Server {
 
     /// Closes a session's books: one line for operators, one entry in the status.
     pub fn closed(&self, session: SessionStatus, ending: &Ending) {
-        let (mut written, mut lost, mut withheld) = (0, [0; 4], 0);
-        for books in &session.subscriptions {
-            written += books.written;
-            withheld += books.withheld.echo + books.withheld.latest;
-            let causes = [books.lost.bytes, books.lost.datagrams, books.lost.age, books.lost.closed];
-            for (sum, cause) in lost.iter_mut().zip(causes) {
-                *sum += cause;
-            }
-        }
+        let sums = session.sums();
+        let (written, withheld, lost) = (sums.written, sums.withheld, sums.lost);
         let streams: Vec<String> = session
             .subscriptions
             .iter()
@@ -266,11 +268,11 @@ impl Server {
             bytes = session.bytes,
             written,
             withheld,
-            lost_bytes = lost[0],
-            lost_datagrams = lost[1],
-            lost_age = lost[2],
-            lost_closed = lost[3],
-            sent = session.sender.as_ref().map_or(0, |sender| sender.sent),
+            lost_bytes = lost.bytes,
+            lost_datagrams = lost.datagrams,
+            lost_age = lost.age,
+            lost_closed = lost.closed,
+            sent = sums.sent,
             code = ending.code,
             by = ending.by.word(),
             reason = ending.reason,

@@ -18,4 +18,5 @@ mod slow;
 mod source_specific;
 mod streams;
 mod urls;
+mod v1;
 mod video;

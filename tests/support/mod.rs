@@ -6,3 +6,4 @@ pub mod flow;
 pub mod gateway;
 pub mod lab;
 pub mod raw;
+pub mod v1;

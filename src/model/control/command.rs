@@ -1,0 +1,439 @@
+//! What a client says.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::fields::Fields;
+use super::wire::Wire;
+use super::{ErrorCode, ErrorNotice, LONGEST_WATCH, SHORTEST_WATCH};
+use crate::model::group::Group;
+use crate::model::quantity::parse_duration;
+use crate::model::request::{LONGEST_LATENCY, Overflow, Replay};
+use crate::model::selector::InterfaceSelector;
+use crate::model::source::SourceFilter;
+use crate::model::text::quote;
+
+/// One text message from a client, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The client's own number, echoed in the answer; at most [`LARGEST_ID`](super::LARGEST_ID).
+    pub id: Option<u64>,
+    /// What it wants.
+    pub action: Action,
+}
+
+/// What a client can want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Hear a group. Answered with `joined`.
+    Join(Box<Join>),
+    /// Hear a stream no more. Answered with `left`.
+    Leave {
+        /// The stream's number.
+        stream: u32,
+    },
+    /// Send to a group. Answered with `sender`.
+    OpenSend(OpenSend),
+    /// Send there no more. Answered with `sender_closed`.
+    CloseSend {
+        /// The sender's number.
+        sender: u32,
+    },
+    /// Say who is there.
+    Auth {
+        /// The secret.
+        token: Token,
+    },
+    /// Ask for a sign of life. Answered with `pong`.
+    Ping,
+    /// Take so many records of a stream more, and then be slow.
+    Credit {
+        /// The stream's number.
+        stream: u32,
+        /// Records.
+        datagrams: u32,
+    },
+    /// See the gateway's status again and again. Answered with `status`, each time.
+    Watch {
+        /// How often, [`SHORTEST_WATCH`]..=[`LONGEST_WATCH`]; `None` ends it.
+        interval: Option<Duration>,
+    },
+}
+
+/// A group to hear, and how. The filter fits the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The group.
+    pub group: Group,
+    /// Whom to hear: `sources` or `exclude`.
+    pub filter: SourceFilter,
+    /// Where to join; `None` for the gateway's default.
+    pub interface: Option<InterfaceSelector>,
+    /// Hear what this session sent itself.
+    pub echo: bool,
+    /// What happens when this client is too slow.
+    pub overflow: Overflow,
+    /// How far back to begin.
+    pub replay: Replay,
+    /// How long a datagram may be held so that several go in one write, at most [`LONGEST_LATENCY`]; `None` for the
+    /// gateway's default.
+    pub latency: Option<Duration>,
+    /// Where an earlier subscription ended, so that what the log still holds is heard; `replay` counts where it holds
+    /// nothing of it.
+    pub resume: Option<Resume>,
+}
+
+/// Where an earlier subscription ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// `gateway` of the `hello` then.
+    pub gateway: String,
+    /// The stream's number then.
+    pub stream: u32,
+    /// The last sequence that came.
+    pub after: u32,
+}
+
+/// A group to send to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSend {
+    /// The group.
+    pub group: Group,
+    /// Where to send, never `all`; `None` for the gateway's default.
+    pub interface: Option<InterfaceSelector>,
+    /// TTL or hop limit, 1..=255; `None` for the default of 1.
+    pub ttl: Option<u8>,
+    /// Whether the gateway's host hears what is sent (`loop`); `None` for the default, yes.
+    pub loopback: Option<bool>,
+    /// Hear unicast answers to what is sent, as records of kind 2.
+    pub replies: bool,
+}
+
+/// A secret; its `Debug` does not tell it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+/// What can't be understood, ready to be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{code}: {message}")]
+pub struct CommandError {
+    /// The client's own number, where it could be read.
+    pub id: Option<u64>,
+    /// What kind of mistake.
+    pub code: ErrorCode,
+    /// What is wrong and what to change, one line; repeats little of what was sent, control characters escaped.
+    pub message: String,
+}
+
+const GROUP: &str = r#"a multicast address, as "239.1.2.3" or "ff15::42", with the port in port"#;
+const TYPES: &str = "join, leave, open_send, close_send, auth, ping, credit or watch";
+
+impl Command {
+    /// Reads one text message. Unknown fields are ignored; `null` is as good as absent.
+    ///
+    /// # Errors
+    /// With [`ErrorCode::TooLong`], [`ErrorCode::BadJson`], [`ErrorCode::UnknownType`] or [`ErrorCode::BadField`].
+    pub fn decode(text: &str) -> Result<Command, CommandError> {
+        let fields = Fields::parse(text)?;
+        let kind = fields.text("type", TYPES)?.ok_or_else(|| fields.wrong("type", TYPES))?;
+        let stream = || fields.needed_number("stream", 0, u32::MAX);
+        let action = match kind {
+            "join" => Action::Join(Box::new(Join::read(&fields)?)),
+            "leave" => Action::Leave { stream: stream()? },
+            "open_send" => Action::OpenSend(OpenSend::read(&fields)?),
+            "close_send" => Action::CloseSend { sender: fields.needed_number("sender", 0, u32::MAX)? },
+            "auth" => {
+                let token = fields.text("token", "the token as text")?;
+                let token = token.ok_or_else(|| fields.wrong("token", "the token as text"))?;
+                Action::Auth { token: Token(token.to_owned()) }
+            }
+            "ping" => Action::Ping,
+            "credit" => Action::Credit {
+                stream: stream()?,
+                datagrams: fields.needed_number("datagrams", 1, u32::MAX)?,
+            },
+            "watch" => Action::Watch { interval: watch_interval(&fields)? },
+            other => {
+                let message = format!("there is no type {}: write {TYPES}", quote(other));
+                return Err(fields.refuse(ErrorCode::UnknownType, message));
+            }
+        };
+        Ok(Command { id: fields.id, action })
+    }
+
+    /// The message's text; what has its default is left out.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        serde_json::to_string(&Wire::of(self)).expect("texts, numbers and lists of them are always JSON")
+    }
+}
+
+impl Join {
+    /// Everybody of `group`, on the gateway's default interface, from now on.
+    #[must_use]
+    pub fn of(group: Group) -> Join {
+        Join {
+            group,
+            filter: SourceFilter::Any,
+            interface: None,
+            echo: false,
+            overflow: Overflow::Skip,
+            replay: Replay::None,
+            latency: None,
+            resume: None,
+        }
+    }
+
+    fn read(fields: &Fields) -> Result<Join, CommandError> {
+        let group = group(fields)?;
+        let (sources, exclude) = (fields.addresses("sources")?, fields.addresses("exclude")?);
+        let (field, filter) = match (sources.is_empty(), exclude.is_empty()) {
+            (false, false) => {
+                let message = "sources and exclude exclude each other: leave one out";
+                return Err(fields.refuse(ErrorCode::BadField, message));
+            }
+            (false, true) => ("sources", SourceFilter::include(sources)),
+            (true, _) => ("exclude", SourceFilter::exclude(exclude)),
+        };
+        let filter = filter.map_err(|error| fields.impossible(field, error))?;
+        if group.needs_source() && !matches!(filter, SourceFilter::Include(_)) {
+            let words = r#"group is source-specific (RFC 4607): name its sources, as "sources":["10.0.0.5"]"#;
+            return Err(fields.refuse(ErrorCode::BadField, words));
+        }
+        filter.check_against(&group).map_err(|error| fields.impossible(field, error))?;
+        Ok(Join {
+            group,
+            filter,
+            interface: interface(fields)?,
+            echo: fields.switch("echo")?.unwrap_or(false),
+            overflow: fields.parsed("overflow", r#""skip", "latest" or "close""#)?.unwrap_or_default(),
+            replay: fields.parsed("replay", r#"datagrams ("20") or a time ("500ms")"#)?.unwrap_or_default(),
+            latency: latency(fields)?,
+            resume: resume(fields)?,
+        })
+    }
+}
+
+impl OpenSend {
+    /// To `group`, on the gateway's default interface, with its defaults, and without replies.
+    #[must_use]
+    pub fn to(group: Group) -> OpenSend {
+        OpenSend { group, interface: None, ttl: None, loopback: None, replies: false }
+    }
+
+    fn read(fields: &Fields) -> Result<OpenSend, CommandError> {
+        let interface = interface(fields)?;
+        if interface == Some(InterfaceSelector::All) {
+            return Err(fields.wrong("interface", "one interface to send on: all is for receiving"));
+        }
+        Ok(OpenSend {
+            group: group(fields)?,
+            interface,
+            ttl: fields.number("ttl", 1, 255)?,
+            loopback: fields.switch("loop")?,
+            replies: fields.switch("replies")?.unwrap_or(false),
+        })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(..)")
+    }
+}
+
+impl CommandError {
+    /// The answer.
+    #[must_use]
+    pub fn notice(&self) -> ErrorNotice<'_> {
+        ErrorNotice { id: self.id, ..ErrorNotice::new(self.code, self.message.as_str()) }
+    }
+}
+
+fn group(fields: &Fields) -> Result<Group, CommandError> {
+    let address = fields.text("group", GROUP)?.ok_or_else(|| fields.wrong("group", GROUP))?;
+    let address: IpAddr = address.parse().map_err(|_| fields.wrong("group", GROUP))?;
+    // The address first: a wrong address with a wrong port is better called a wrong address.
+    Group::new(address, 1).map_err(|error| fields.impossible("group", error))?;
+    let port = fields.needed_number("port", 1, u16::MAX)?;
+    Group::new(address, port).map_err(|error| fields.impossible("group", error))
+}
+
+fn interface(fields: &Fields) -> Result<Option<InterfaceSelector>, CommandError> {
+    fields.parsed("interface", r#"a name, address, index or all, as "lan0""#)
+}
+
+fn latency(fields: &Fields) -> Result<Option<Duration>, CommandError> {
+    const WRITE: &str = r#""0" to "50ms""#;
+    let Some(text) = fields.text("latency", WRITE)? else { return Ok(None) };
+    let latency = parse_duration(text).map_err(|error| fields.impossible("latency", error))?;
+    if latency > LONGEST_LATENCY { Err(fields.wrong("latency", WRITE)) } else { Ok(Some(latency)) }
+}
+
+fn resume(fields: &Fields) -> Result<Option<Resume>, CommandError> {
+    const WRITE: &str = r#"{"gateway":"...","stream":7,"after":123}"#;
+    let Some(inner) = fields.object("resume", WRITE)? else { return Ok(None) };
+    let gateway = inner.text("gateway", "the gateway of hello")?;
+    Ok(Some(Resume {
+        gateway: gateway.ok_or_else(|| inner.wrong("gateway", "the gateway of hello"))?.to_owned(),
+        stream: inner.needed_number("stream", 0, u32::MAX)?,
+        after: inner.needed_number("after", 0, u32::MAX)?,
+    }))
+}
+
+fn watch_interval(fields: &Fields) -> Result<Option<Duration>, CommandError> {
+    const MOST: u64 = LONGEST_WATCH.as_millis() as u64;
+    let interval = Duration::from_millis(fields.needed_number("interval_ms", 0, MOST)?);
+    if interval.is_zero() {
+        return Ok(None);
+    }
+    if interval < SHORTEST_WATCH {
+        return Err(fields.wrong("interval_ms", "250 to 60000 milliseconds, or 0 to stop"));
+    }
+    Ok(Some(interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::control::LARGEST_ID;
+
+    fn group() -> impl Strategy<Value = Group> {
+        let four = (0xe000_0000_u32..=0xe7ff_ffff).prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
+        let six =
+            any::<u128>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits >> 16 | 0xff15 << 112)));
+        (prop_oneof![four, six], 1_u16..)
+            .prop_map(|(address, port)| Group::new(address, port).expect("valid"))
+    }
+
+    fn filter(six: bool) -> impl Strategy<Value = SourceFilter> {
+        let address = move |bits: u32| match six {
+            false => IpAddr::from(Ipv4Addr::from_bits(bits)),
+            true => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits)).into(),
+        };
+        let list = move || prop::collection::vec((0x0100_0000_u32..=0xdfff_ffff).prop_map(address), 0..9);
+        prop_oneof![
+            list().prop_map(|list| SourceFilter::include(list).unwrap_or_default()),
+            list().prop_map(|list| SourceFilter::exclude(list).expect("unicast of one version")),
+        ]
+    }
+
+    fn interface() -> impl Strategy<Value = Option<InterfaceSelector>> {
+        let text = prop_oneof!["[a-z][a-z0-9.@-]{0,14}", "[1-9][0-9]{0,8}", Just("10.0.0.1".to_owned())];
+        prop::option::of(text.prop_filter_map("all", |text| {
+            text.parse().ok().filter(|interface| *interface != InterfaceSelector::All)
+        }))
+    }
+
+    fn join() -> impl Strategy<Value = Join> {
+        let overflow = prop_oneof![Just(Overflow::Skip), Just(Overflow::Latest), Just(Overflow::Close)];
+        let replay = prop_oneof![
+            Just(Replay::None),
+            (1_u32..).prop_map(Replay::Datagrams),
+            (1_u64..).prop_map(|age| Replay::Age(Duration::from_nanos(age))),
+        ];
+        let latency = prop::option::of((0_u64..=50_000_000).prop_map(Duration::from_nanos));
+        let resume = prop::option::of(
+            (".{0,20}", any::<u32>(), any::<u32>()).prop_map(|(gateway, stream, after)| Resume {
+                gateway,
+                stream,
+                after,
+            }),
+        );
+        let rest = (interface(), any::<bool>(), overflow, replay, latency, resume);
+        (group(), rest)
+            .prop_flat_map(|(group, rest)| (Just(group), filter(!group.is_ipv4()), Just(rest)))
+            .prop_map(|(group, filter, (interface, echo, overflow, replay, latency, resume))| Join {
+                group,
+                filter,
+                interface,
+                echo,
+                overflow,
+                replay,
+                latency,
+                resume,
+            })
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        let open =
+            (group(), interface(), prop::option::of(1_u8..), prop::option::of(any::<bool>()), any::<bool>());
+        let open = open.prop_map(|(group, interface, ttl, loopback, replies)| {
+            Action::OpenSend(OpenSend { group, interface, ttl, loopback, replies })
+        });
+        prop_oneof![
+            join().prop_map(|join| Action::Join(Box::new(join))),
+            any::<u32>().prop_map(|stream| Action::Leave { stream }),
+            open,
+            any::<u32>().prop_map(|sender| Action::CloseSend { sender }),
+            ".{0,40}".prop_map(|token| Action::Auth { token: Token(token) }),
+            Just(Action::Ping),
+            (any::<u32>(), 1_u32..).prop_map(|(stream, datagrams)| Action::Credit { stream, datagrams }),
+            prop::option::of((250_u64..=60_000).prop_map(Duration::from_millis))
+                .prop_map(|interval| Action::Watch { interval }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(id in prop::option::of(0..=LARGEST_ID), action in action()) {
+            let command = Command { id, action };
+            prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
+        }
+
+        #[test]
+        fn any_text_is_answered_in_one_line(text in r#"\PC{0,30}|[{}\[\]",:a-z0-9 ]{0,60}"#) {
+            if let Err(error) = Command::decode(&text) {
+                prop_assert!(!error.message.contains(char::is_control), "{}", error);
+            }
+        }
+
+        /// One field after another gets a value that is none of its own.
+        #[test]
+        fn any_value_in_any_field_is_taken_or_answered(
+            action in action(),
+            at in any::<prop::sample::Index>(),
+            value in prop_oneof![
+                Just("null"), Just("-1"), Just("1.5"), Just("1e400"), Just("{}"), Just("[[]]"), Just("\"\\u0000\""),
+                Just("[\"::ffff:1.2.3.4\"]"), Just("\"239.1.2.3%lo\""), Just("18446744073709551616"), Just("true"),
+            ],
+        ) {
+            let text = Command { id: Some(7), action }.encode();
+            let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
+            let name = fields.keys().nth(at.index(fields.len())).expect("a field");
+            let parts = fields.iter().map(|(field, old)| {
+                let value = if field == name { value.to_owned() } else { old.to_string() };
+                format!("{field:?}:{value}")
+            });
+            let text = format!("{{{}}}", parts.collect::<Vec<_>>().join(","));
+            if let Err(error) = Command::decode(&text) {
+                let code = error.code;
+                prop_assert!(matches!(code, ErrorCode::BadField | ErrorCode::UnknownType | ErrorCode::BadJson), "{}", code);
+                prop_assert!(!error.message.contains(char::is_control), "{}", error);
+                prop_assert!(error.id == Some(7) || name == "id" || code == ErrorCode::BadJson, "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_have_4_kib_and_no_more() {
+        let text = |length: usize| format!("{:<length$}", r#"{"type":"ping"}"#);
+        assert!(Command::decode(&text(4096)).is_ok());
+        let error = Command::decode(&text(4097)).expect_err("too long");
+        assert_eq!((error.code, error.id), (ErrorCode::TooLong, None));
+        assert!(error.message.contains("has 4097 bytes: send 4096"), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_not_told() {
+        let text = r#"{"type":"auth","token":"a-secret"}"#;
+        assert!(!format!("{:?}", Command::decode(text)).contains("secret"));
+    }
+}

@@ -1,0 +1,167 @@
+//! What a client of `wscast.v1` joins, leaves and asks for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+
+use crate::hub::cursor::Cursor;
+use crate::hub::hub::SubscribeError;
+use crate::hub::key::StreamKey;
+use crate::hub::stream::Stream;
+use crate::hub::subscription::{Encoding, Subscription};
+use crate::lan::membership::Remedy;
+use crate::model::control::{self, ErrorCode, ErrorNotice, Join, Left, LossCause, Notice, Resume};
+use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
+use crate::web::opening::Opening;
+use crate::web::refusal::Refusal;
+use crate::web::v1::reading::{Reading, put};
+use crate::web::v1::session::Session;
+
+/// A stream that the client has joined.
+pub struct Joined {
+    number: u32,
+    key: StreamKey,
+    /// Where the egress keeps it.
+    slot: usize,
+    _subscription: Subscription,
+}
+
+/// How the client wants to hear.
+struct Wishes {
+    overflow: Overflow,
+    echo: bool,
+    replay: Replay,
+    resume: Option<Resume>,
+    latency: Option<Duration>,
+}
+
+impl Session {
+    pub(super) fn join(&self, id: Option<u64>, join: Join) {
+        let Join { group, filter, interface, echo, overflow, replay, latency, resume } = join;
+        let options =
+            StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
+        let request = StreamRequest { target: Target::Group { group, filter }, options };
+        let (config, hub) = (self.server.config(), self.server.hub());
+        let opening = match Opening::check(request, config, &hub.interfaces()) {
+            Ok(opening) => opening,
+            Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
+        };
+        let wishes = Wishes { overflow, echo, replay, resume, latency };
+        for key in opening.keys {
+            self.join_one(id, key, &wishes);
+        }
+    }
+
+    fn join_one(&self, id: Option<u64>, key: StreamKey, wishes: &Wishes) {
+        let known = self.joined.borrow().iter().find(|joined| joined.key == key).map(|joined| joined.number);
+        if let Some(number) = known {
+            let message = format!("{} is joined already: leave stream {number} first", key.group);
+            let error = ErrorNotice::new(ErrorCode::AlreadyJoined, message);
+            return self.tell_error(ErrorNotice { id, stream: Some(number), ..error });
+        }
+        let most = self.server.config().limits.streams_per_session;
+        if most.is_some_and(|most| self.joined.borrow().len() >= most as usize) {
+            let message =
+                "this session has as many streams as it may (--limit streams-per-session): leave one first";
+            return self.refuse(id, ErrorCode::TooManyStreams, message);
+        }
+        let stream = match self.server.hub().stream(&key) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let (code, retry) = match &error {
+                    SubscribeError::Streams(_) => (ErrorCode::Overloaded, true),
+                    SubscribeError::JoinRate => (ErrorCode::JoinRate, true),
+                    SubscribeError::Join(failed) => {
+                        (ErrorCode::JoinFailed, matches!(failed.remedy, Remedy::Interface | Remedy::Others))
+                    }
+                };
+                let error = ErrorNotice::new(code, error.to_string());
+                return self.tell_error(ErrorNotice { id, retry, ..error });
+            }
+        };
+        stream.want_records();
+        let (cursor, lost) = self.start(&stream, wishes);
+        let number = stream.number();
+        let reading = Reading::new(Rc::clone(&stream), cursor, wishes.overflow, wishes.echo);
+        let slot = self.egress.add(reading, |reading, control| {
+            put(
+                control,
+                &Notice::Joined(control::Joined {
+                    id,
+                    stream: number,
+                    interface: reading.stream.interface().into(),
+                    state: reading.told_state(),
+                    next_sequence: reading.cursor.sequence() as u32,
+                }),
+            );
+            if let Some((datagrams, cause)) = lost {
+                reading.tell(datagrams, cause, control);
+            }
+        });
+        let subscriber = Rc::clone(&self.egress) as _;
+        let subscription = Subscription::new(stream, Encoding::Records, subscriber, slot, wishes.latency);
+        self.joined.borrow_mut().push(Joined { number, key, slot, _subscription: subscription });
+    }
+
+    /// Where the client begins, and what it has missed if it was there before.
+    fn start(&self, stream: &Stream, wishes: &Wishes) -> (Cursor, Option<(Option<u64>, LossCause)>) {
+        let (log, bounds, now) = (stream.records(), self.server.hub().replay_bounds(), stream.now());
+        let Some(resume) = &wishes.resume else {
+            return (Cursor::new(&log, wishes.replay, bounds, now), None);
+        };
+        let head = log.head_sequence();
+        let behind = (head as u32).wrapping_sub(resume.after.wrapping_add(1));
+        // What seems to be more than half of all numbers behind is before the head, where nobody has been.
+        let wanted = head.checked_sub(u64::from(behind)).filter(|_| behind <= u32::MAX / 2);
+        match wanted {
+            Some(wanted) if resume.gateway == self.server.facts().id && resume.stream == stream.number() => {
+                let cursor = Cursor::since(&log, wanted, bounds, now);
+                let lost = cursor.sequence() - wanted;
+                (cursor, (lost > 0).then_some((Some(lost), LossCause::Client)))
+            }
+            _ => (Cursor::new(&log, wishes.replay, bounds, now), Some((None, LossCause::Unknown))),
+        }
+    }
+
+    pub(super) fn leave(&self, id: Option<u64>, stream: u32) {
+        let Some(joined) = self.take_joined(stream) else { return self.no_stream(id, stream) };
+        if let Some(books) = self.egress.remove(joined.slot) {
+            let mut ended = self.ended.get();
+            ended.add_subscription(&books);
+            self.ended.set(ended);
+        }
+        self.egress.tell(&Notice::Left(Left { id, stream }));
+    }
+
+    pub(super) fn grant(&self, id: Option<u64>, stream: u32, datagrams: u32) {
+        let slot =
+            self.joined.borrow().iter().find(|joined| joined.number == stream).map(|joined| joined.slot);
+        match slot {
+            Some(slot) => self.egress.grant(slot, datagrams),
+            None => self.no_stream(id, stream),
+        }
+    }
+
+    fn take_joined(&self, stream: u32) -> Option<Joined> {
+        let mut joined = self.joined.borrow_mut();
+        let place = joined.iter().position(|joined| joined.number == stream)?;
+        Some(joined.swap_remove(place))
+    }
+
+    fn no_stream(&self, id: Option<u64>, stream: u32) {
+        let message = format!("this session has no stream {stream}: its number stands in joined");
+        let error = ErrorNotice::new(ErrorCode::UnknownStream, message);
+        self.tell_error(ErrorNotice { id, stream: Some(stream), ..error });
+    }
+}
+
+/// What a refusal of HTTP is called here.
+pub(super) fn code_of(refusal: &Refusal) -> ErrorCode {
+    match refusal.status() {
+        StatusCode::BAD_REQUEST => ErrorCode::BadField,
+        StatusCode::FORBIDDEN => ErrorCode::NotAllowed,
+        StatusCode::NOT_FOUND => ErrorCode::NoInterface,
+        _ => ErrorCode::Overloaded,
+    }
+}

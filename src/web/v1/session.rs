@@ -1,0 +1,253 @@
+//! One conversation in `wscast.v1`: what the client asks for and what it is told.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Span, info};
+
+use crate::model::bucket::TokenBucket;
+use crate::model::control::{
+    Action, Command, ErrorCode, ErrorNotice, Heartbeat, Hello, HelloLimits, LONGEST_COMMAND, Notice, Pong,
+};
+use crate::model::status::{EndedParts, SessionStatus};
+use crate::sys::random;
+use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::ending::{EndedBy, Ending};
+use crate::web::line::{self, Heard, Line, Talker, WritePath};
+use crate::web::server::{Conversation, Server};
+use crate::web::v1::egress::Egress;
+use crate::web::v1::joining::Joined;
+use crate::web::v1::sending::Sending;
+
+/// Time between heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Those who are sent away together come back over this time, and not before the least.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+
+/// A conversation from the handshake to the last byte.
+pub struct Session {
+    pub(super) server: Rc<Server>,
+    number: u64,
+    peer: SocketAddr,
+    opened: Instant,
+    line: Line,
+    pub(super) egress: Rc<Egress>,
+    pub(super) joined: RefCell<Vec<Joined>>,
+    pub(super) sending: Sending,
+    /// The books of what it has left and closed.
+    pub(super) ended: Cell<EndedParts>,
+    watch: RefCell<Option<AbortOnDropHandle<()>>>,
+    /// The rate of what the client may say, where there is one.
+    messages: Option<RefCell<TokenBucket>>,
+    next_heartbeat: Cell<Instant>,
+}
+
+impl Session {
+    /// Before the handshake is answered.
+    #[must_use]
+    pub fn open(server: &Rc<Server>, peer: SocketAddr) -> Rc<Self> {
+        let (now, hub) = (Instant::now(), server.hub());
+        let rate = server.config().limits.control_messages;
+        Rc::new(Session {
+            number: server.next_session(),
+            peer,
+            opened: now,
+            line: Line::new(now),
+            egress: Egress::new(hub.lag_bounds(), server.rest_pool(), Rc::clone(hub.gathering())),
+            joined: RefCell::default(),
+            sending: Sending::new(hub.session_rate(now)),
+            ended: Cell::default(),
+            watch: RefCell::new(None),
+            messages: rate
+                .map(|rate| RefCell::new(TokenBucket::new(u64::from(rate), u64::from(rate) * 2, now))),
+            next_heartbeat: Cell::new(now + HEARTBEAT),
+            server: Rc::clone(server),
+        })
+    }
+
+    /// The span that its log lines carry.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        tracing::info_span!("session", number = self.number, peer = %self.peer)
+    }
+
+    /// The conversation. `early` is what the client sent right behind its handshake.
+    pub async fn run(self: Rc<Self>, stream: TcpStream, early: Bytes) {
+        let socket = Rc::new(stream);
+        info!("wscast.v1 session opened");
+        // What was read with the request wakes nobody.
+        let unread = !early.is_empty();
+        self.line.attach(&self.server, &socket, early);
+        let registered = self.server.register(Rc::clone(&self) as _);
+        self.hello();
+        WritePath::attach(&*self.egress, Rc::clone(&socket));
+        line::converse(&self, &socket, unread).await;
+        // Apart, so that no conversation carries the room for its end from its beginning.
+        Box::pin(self.finish(&socket)).await;
+        drop(registered);
+    }
+
+    fn hello(&self) {
+        let limits = &self.server.config().limits;
+        self.egress.tell(&Notice::Hello(Hello {
+            gateway: self.server.facts().id.as_str().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            limits: HelloLimits {
+                streams: limits.streams_per_session,
+                datagram: u32::try_from(limits.send_size).unwrap_or(u32::MAX),
+            },
+            heartbeat: HEARTBEAT.as_secs() as u32,
+        }));
+    }
+
+    /// Tells what can't be done.
+    pub(super) fn refuse(&self, id: Option<u64>, code: ErrorCode, message: &str) {
+        self.tell_error(ErrorNotice { id, ..ErrorNotice::new(code, message) });
+    }
+
+    pub(super) fn tell_error(&self, error: ErrorNotice<'_>) {
+        self.egress.tell(&Notice::Error(error));
+    }
+
+    /// What the client says costs one of its messages; the error is the close that answers a flood.
+    pub(super) fn count_message(&self, now: Instant) -> Result<(), (u16, String)> {
+        let room = self.messages.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now));
+        let reason = || "flood: more messages a second than allowed (--limit control-messages)".to_owned();
+        if room { Ok(()) } else { Err((1008, reason())) }
+    }
+
+    fn hear_text(self: &Rc<Self>, text: &str) -> Result<(), (u16, String)> {
+        let command = match Command::decode(text) {
+            Ok(command) => command,
+            Err(error) => {
+                self.tell_error(error.notice());
+                if text.len() > LONGEST_COMMAND {
+                    let reason = format!("too_long: {} bytes of text, at most {LONGEST_COMMAND}", text.len());
+                    return Err((4400, reason));
+                }
+                return Ok(());
+            }
+        };
+        let id = command.id;
+        match command.action {
+            Action::Join(join) => self.join(id, *join),
+            Action::Leave { stream } => self.leave(id, stream),
+            Action::Credit { stream, datagrams } => self.grant(id, stream, datagrams),
+            Action::OpenSend(open) => self.open_send(id, &open),
+            Action::CloseSend { sender } => self.close_send(id, sender),
+            // Nobody is asked for a token, so any will do.
+            Action::Auth { .. } => {}
+            Action::Ping => self.egress.tell(&Notice::Pong(Pong { id })),
+            Action::Watch { interval } => {
+                let watch = interval.map(|interval| {
+                    let watching = super::watching::watch(
+                        Rc::clone(&self.server),
+                        Rc::clone(&self.egress),
+                        id,
+                        interval,
+                    );
+                    AbortOnDropHandle::new(tokio::task::spawn_local(watching))
+                });
+                self.watch.replace(watch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what must still be written, waits for the client's side, and closes the books.
+    async fn finish(&self, socket: &TcpStream) {
+        self.watch.take();
+        let ending = line::finish(&*self.egress, socket).await;
+        self.server.closed(self.status(), &ending);
+        // The streams keep hold of the egress as long as it is subscribed.
+        self.joined.take();
+        self.sending.close_all();
+    }
+}
+
+impl Talker for Session {
+    fn line(&self) -> &Line {
+        &self.line
+    }
+
+    fn server(&self) -> &Rc<Server> {
+        &self.server
+    }
+
+    fn writer(&self) -> &dyn WritePath {
+        &*self.egress
+    }
+
+    fn hear(
+        self: &Rc<Self>,
+        message: Heard<'_>,
+        outgoing: &mut TransmitBatch,
+        now: Instant,
+    ) -> Result<(), (u16, String)> {
+        // What is answered in one turn leaves in one write.
+        self.egress.hold();
+        match message {
+            Heard::Text(text) => {
+                // What was sent before leaves before: a sender may be closed.
+                self.send_batch(outgoing);
+                self.count_message(now).and_then(|()| self.hear_text(text))
+            }
+            Heard::Binary(records) => self.hear_records(records, outgoing, now),
+        }
+    }
+
+    fn send(&self, outgoing: &mut TransmitBatch) {
+        self.send_batch(outgoing);
+        self.egress.release();
+    }
+}
+
+impl Conversation for Session {
+    fn tick(&self, now: Instant) {
+        if self.egress.ending().is_some() {
+            return;
+        }
+        self.egress.tick();
+        self.tell_refusals(now);
+        if now >= self.next_heartbeat.get() {
+            self.next_heartbeat.set(now + HEARTBEAT);
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            if !self.egress.is_blocked() {
+                self.egress.tell(&Notice::Heartbeat(Heartbeat { time: since.as_secs_f64() }));
+            }
+        }
+        self.line.tick(&self.server, &*self.egress, now);
+    }
+
+    fn drain(&self) {
+        let (least, most) = RECONNECT;
+        let spread = random::number() % (most - least).as_millis() as u64;
+        let reconnect_after_ms = least.as_millis() as u32 + spread as u32;
+        self.egress.tell(&Notice::Draining { reconnect_after_ms });
+        let reason = "draining: the gateway is stopping".to_owned();
+        self.egress.end(Ending { code: 1001, reason, by: EndedBy::Gateway }, &[], false);
+    }
+
+    fn status(&self) -> SessionStatus {
+        let (subscriptions, bytes) = self.egress.look();
+        let ended = self.ended.get();
+        SessionStatus {
+            number: self.number,
+            shard: self.server.shard(),
+            peer: self.peer.to_string(),
+            kind: "wscast.v1",
+            seconds: self.opened.elapsed().as_secs_f64(),
+            blocked: self.egress.is_blocked(),
+            bytes,
+            subscriptions,
+            sender: None,
+            senders: self.sending.status(),
+            ended: (ended != EndedParts::default()).then_some(ended),
+        }
+    }
+}
