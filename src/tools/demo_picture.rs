@@ -70,7 +70,7 @@ impl Picture {
         }
         if let Some(clock) = clock(packet) {
             let base = (clock / FINE + later) % (1 << CLOCK_BITS);
-            let bytes = (base << 15 | 0x3f << 9 | clock % FINE).to_be_bytes();
+            let bytes = (base << 15 | 0x3f << 9 | (clock % FINE)).to_be_bytes();
             packet[6..12].copy_from_slice(&bytes[2..]);
         }
         let begin = 4 + if adaptation { 1 + usize::from(packet[4]) } else { 0 };
@@ -200,7 +200,10 @@ mod tests {
         assert!(clocks.windows(2).all(|two| two[0] < two[1]), "the program clock goes on");
         // Baseline: no picture waits for a later one.
         assert_eq!(pictures.len(), 600);
-        assert!(pictures.windows(2).all(|two| two[1] - two[0] == 3600), "25 pictures a second, across rounds too");
+        assert!(
+            pictures.windows(2).all(|two| two[1] - two[0] == 3600),
+            "25 pictures a second, across rounds too"
+        );
         assert!(sounds.windows(2).all(|two| two[0] < two[1] && two[1] - two[0] < CLOCK), "the sound goes on");
         let ticks = clocks.last().unwrap_or(&0) - clocks[0];
         let seconds = ticks as f64 / (CLOCK * FINE) as f64;
