@@ -83,7 +83,9 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
         }
         for (stream, transmitter) in streams.into_iter().zip(transmitters) {
             match stream.speaker {
-                Some(Speaker::Lines(source, interval)) => drop(tokio::spawn(source.run(transmitter, interval))),
+                Some(Speaker::Lines(source, interval)) => {
+                    drop(tokio::spawn(source.run(transmitter, interval)))
+                }
                 Some(Speaker::Picture) => drop(tokio::spawn(Picture::new().run(transmitter))),
                 None => {}
             }
@@ -113,6 +115,7 @@ fn config(arguments: &DemoArgs, interface: &Interface, streams: &[DemoStream]) -
         interface: Some(InterfaceSelector::Name(interface.name.clone())),
         allow_send: silent.map(|stream| Spec::exactly(stream.group)).collect(),
         log_format: arguments.log_format,
+        player: arguments.player.clone(),
         ..Overrides::default()
     };
     let mut config = Config::build(None, overrides).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn only_the_chat_can_be_sent_to() {
         let streams = streams();
-        let arguments = DemoArgs { listen: None, log_format: None };
+        let arguments = DemoArgs { listen: None, player: None, log_format: None };
         let config = config(&arguments, &loopback_interface(), &streams).expect("a configuration");
         for stream in &streams {
             assert_eq!(config.policy.may_receive(&stream.group), Ok(()));
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn other_machines_are_not_invited() {
         let listen = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)));
-        let failure = run(&DemoArgs { listen, log_format: None }).expect_err("refused");
+        let failure = run(&DemoArgs { listen, player: None, log_format: None }).expect_err("refused");
         assert!(matches!(failure, Failure::Usage(_)) && failure.to_string().contains("ssh -L 8080"));
     }
 }

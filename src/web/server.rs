@@ -21,10 +21,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::hub::hub::Hub;
+use crate::lan::interface::Interface;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::admission::Admitted;
+use crate::web::asset::Asset;
 use crate::web::ending::Ending;
 use crate::web::gate::Gate;
 use crate::web::http;
@@ -67,6 +69,8 @@ pub struct Facts {
     pub draining: CancellationToken,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What `/player.js` is.
+    pub player: Option<Asset>,
 }
 
 /// What a shard is asked for.
@@ -309,10 +313,13 @@ impl Server {
                 named_streams: self
                     .config
                     .streams
-                    .keys()
-                    .map(|name| (name.clone(), format!("/streams/{name}")))
+                    .iter()
+                    .map(|(name, stream)| (name.clone(), stream.status(name)))
                     .collect(),
+                policy: self.config.policy.status(),
+                player: self.facts.player.is_some(),
             },
+            interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
             ..Status::default()
         };
         for shard in self.facts.shards.get().into_iter().flatten() {

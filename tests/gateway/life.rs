@@ -186,7 +186,7 @@ lab_test! {
         let gateway = TestGateway::start_with(lab, &["--config", file, "--listen", "10.9.0.1:0"]);
         let status = gateway.status();
         let named = &status["gateway"]["named_streams"];
-        assert_eq!((&named["camera"], &named["radio"]), (&"/streams/camera".into(), &"/streams/radio".into()));
+        assert_eq!((&named["camera"]["path"], &named["radio"]["path"]), (&"/streams/camera".into(), &"/streams/radio".into()));
         for (path, interface, sender) in [("/streams/camera", "lan1", "srcb"), ("/streams/radio", "lan0", "srcc")] {
             let mut client = gateway.open(path);
             assert_eq!(client.interface(), interface);
