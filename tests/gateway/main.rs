@@ -10,6 +10,7 @@ mod isolation;
 mod kernel_drops;
 mod life;
 mod limits;
+mod page;
 mod peers;
 mod protocol;
 mod replay;

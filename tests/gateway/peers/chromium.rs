@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 use crate::support::lab::{Lab, PATIENCE, wait_for};
 
 /// A browser with one page; killed when dropped.
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     child: Child,
     devtools: WebSocket<TcpStream>,
     page: String,
@@ -21,13 +22,19 @@ pub(super) struct Chromium {
 
 impl Chromium {
     /// Starts the browser and opens `url`.
-    pub(super) fn open(lab: &Lab, url: &str) -> Self {
+    pub(crate) fn open(lab: &Lab, url: &str) -> Self {
+        Self::open_with(lab, url, &[])
+    }
+
+    /// The same with more arguments for the browser.
+    pub(crate) fn open_with(lab: &Lab, url: &str, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a home for the browser");
         let child = lab
             .command("cli", "chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--disable-dev-shm-usage", "--remote-debugging-port=0"])
+            .args(arguments)
             .arg(format!("--user-data-dir={}", home.path().join("data").display()))
             .arg("about:blank")
             .env("HOME", home.path())
@@ -54,7 +61,7 @@ impl Chromium {
     }
 
     /// What a JavaScript expression is in the page.
-    pub(super) fn evaluate(&mut self, expression: &str) -> Value {
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let answer =
             self.call("Runtime.evaluate", &json!({ "expression": expression, "returnByValue": true }));
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
@@ -62,7 +69,7 @@ impl Chromium {
     }
 
     /// The text of the first element that `selector` finds, once there is one that has some.
-    pub(super) fn text(&mut self, selector: &str) -> String {
+    pub(crate) fn text(&mut self, selector: &str) -> String {
         let expression = format!("document.querySelector({selector:?})?.textContent ?? ''");
         wait_for(&format!("{selector} in the page"), PATIENCE, || {
             let text = self.evaluate(&expression);
@@ -70,8 +77,20 @@ impl Chromium {
         })
     }
 
+    /// Waits until a JavaScript expression is true in the page.
+    pub(crate) fn wait(&mut self, what: &str, expression: &str) {
+        self.wait_within(what, expression, PATIENCE);
+    }
+
+    /// The same with another patience.
+    pub(crate) fn wait_within(&mut self, what: &str, expression: &str, patience: Duration) {
+        wait_for(what, patience, || {
+            self.evaluate(&format!("Boolean({expression})")).as_bool()?.then_some(())
+        });
+    }
+
     /// Calls a method of the protocol; the events between it and its answer are of no interest here.
-    fn call(&mut self, method: &str, parameters: &Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
         let mut call = json!({ "id": self.calls, "method": method, "params": parameters });
         if !self.page.is_empty() {
