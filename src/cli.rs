@@ -246,6 +246,10 @@ pub struct ListenArgs {
     #[arg(long, group = "output")]
     pub json: bool,
 
+    /// Hear a gateway's URL as players do: payloads alone, and the end of the connection is the end
+    #[arg(long)]
+    pub no_v1: bool,
+
     /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
     #[arg(long, conflicts_with_all = ["hex", "raw"])]
     pub quiet: bool,

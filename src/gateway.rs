@@ -22,6 +22,7 @@ use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
 use crate::hub::records::Records;
 use crate::hub::settings::HubSettings;
+use crate::hub::twin::Nursery;
 use crate::lan::interface::Interfaces;
 use crate::model::config::{Config, IoUring};
 use crate::model::quantity::format_size;
@@ -119,8 +120,9 @@ impl Gateway {
         describe_memory(&config, bound);
         let config = Arc::new(config);
         let quota = Quota::new(&config.limits, now);
+        let nurseries: Arc<[Nursery]> = (0..config.threads.get()).map(|_| Nursery::default()).collect();
         let shards = (0..config.threads.get())
-            .map(|number| Shard::start(number, &config, &facts, &quota))
+            .map(|number| Shard::start(number, &config, &facts, &quota, &nurseries))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
@@ -190,12 +192,13 @@ impl Shard {
         config: &Arc<Config>,
         facts: &Arc<Facts>,
         quota: &Arc<Quota>,
+        nurseries: &Arc<[Nursery]>,
     ) -> io::Result<Self> {
         let (commands, received) = mpsc::channel(COMMANDS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = HubSettings {
             shard: number,
-            shards: config.threads,
+            nurseries: Arc::clone(nurseries),
             receive_buffer: config.receive_buffer,
             hold: config.hold,
             io_uring: config.io_uring,
@@ -209,9 +212,11 @@ impl Shard {
                 let hub = Hub::new(settings, quota);
                 let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
                 let gathered = tokio::task::spawn_local(std::rc::Rc::clone(&hub).write_gathered());
+                let taking_up = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_twins());
                 Server::new(number, hub, config, facts).run(received).await;
                 gathered.abort();
                 following.abort();
+                taking_up.abort();
             });
         })?;
         Ok(Shard { commands, connections: Arc::default(), thread })
@@ -347,9 +352,9 @@ fn read_player(path: &Path) -> Result<Asset, StartError> {
 fn memory_bound(config: &Config) -> Option<u64> {
     let (streams, clients) = (config.limits.streams?, config.limits.connections?);
     let logs = u64::from(streams) * stream_memory(config);
-    let shard = BATCH * 65536 + rest::POOL;
     let shards = config.threads.get() as u64;
-    Some(shards * (logs + shard as u64) + u64::from(clients) * CLIENT + BASE)
+    let received = (BATCH * 65536) as u64;
+    Some(shards * (logs + received) + rest::POOL as u64 + u64::from(clients) * CLIENT + BASE)
 }
 
 /// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.

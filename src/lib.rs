@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Imports go one way, down the floors: `gateway`, `cli`, `tools`, then `web`, `hub`, `lan`, and `model` and `sys` at the
-//! bottom (`tests/floors.rs`).
+//! bottom (`tests/floors.rs`). [`client`] is a program's side of the WebSocket.
 
 pub mod cli;
+pub mod client;
 pub mod gateway;
 pub mod hub;
 pub mod lan;

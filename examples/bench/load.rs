@@ -32,6 +32,8 @@ pub(crate) struct Load {
     /// Datagrams a second, of all streams together.
     pub(crate) rate: u32,
     pub(crate) seconds: f64,
+    /// Whether small things are asked of the gateway meanwhile.
+    pub(crate) probe: bool,
 }
 
 /// Whether `server` can be measured here: `websocat` need not be installed.
@@ -47,41 +49,49 @@ pub(crate) fn measure(gateway: &Path, server: &str, load: &Load) -> Outcome<Valu
 
 fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     let myself = std::env::current_exe()?;
+    let on_each = streams_on_each(server)?;
+    let streams = on_each.unwrap_or(load.streams);
     let mut serving = Process::start(command(gateway, server, &myself)?)?;
     wait_until_it_listens(&mut serving)?;
     let pid = serving.id();
     let empty = resident(pid);
     let mut sink = on("cli", &myself);
     sink.args(["sink", "--server", SERVER, "--clients", &load.clients.to_string()]);
-    sink.args([
-        "--streams",
-        &load.streams.to_string(),
-        "--deadline",
-        &(load.seconds * 4.0 + 60.0).to_string(),
-    ]);
-    if server.starts_with("gateway") {
+    sink.args(["--streams", &streams.to_string(), "--deadline", &(load.seconds * 4.0 + 60.0).to_string()]);
+    if server.starts_with("gateway") || on_each.is_some() {
         sink.args(["--group", GROUP]);
+    }
+    if on_each.is_some() {
+        sink.arg("--v1");
     }
     let mut sink = Process::start(sink)?;
     if sink.line()? != "READY" {
         return Err("the clients did not come in".into());
     }
-    wait_until_it_is_member(load.streams)?;
+    wait_until_it_is_member(streams)?;
     let (idle, idle_before, machine_before) = (resident(pid), cpu_seconds(pid), machine());
     thread::sleep(WATCH);
     let (idle_cpu, machine_busy) = (cpu_seconds(pid) - idle_before, machine_before.busy_until(&machine()));
     let (server_before, sink_before) = (cpu_seconds(pid), cpu_seconds(sink.id()));
+    let mut probe = load.probe.then(|| start_probe(&myself, load.seconds)).transpose()?;
     let mut source = on("srca", &myself);
-    source.args(["source", "--interface", "eth0", "--group", GROUP, "--streams", &load.streams.to_string()]);
+    source.args(["source", "--interface", "eth0", "--group", GROUP, "--streams", &streams.to_string()]);
     source.args(["--rate", &load.rate.to_string(), "--size", &load.size.to_string()]);
     source.args(["--seconds", &load.seconds.to_string()]);
     let mut source = Process::start(source)?;
     let sent: Value = serde_json::from_str(&source.line()?)?;
     let datagrams = sent["sent"].as_u64().unwrap_or(0);
     // Every stream has as many clients, so that which of its datagrams failed is all one.
-    let wanted = datagrams * load.clients as u64 / load.streams as u64;
+    let wanted = match on_each {
+        Some(_) => datagrams * load.clients as u64,
+        None => datagrams * load.clients as u64 / load.streams as u64,
+    };
     sink.tell(&wanted.to_string())?;
     let got: Value = serde_json::from_str(&sink.line()?)?;
+    let probed: Value = match &mut probe {
+        Some(probe) => serde_json::from_str(&probe.line()?)?,
+        None => Value::Null,
+    };
     let (cpu, sink_cpu) = (cpu_seconds(pid) - server_before, cpu_seconds(sink.id()) - sink_before);
     let busy = resident(pid);
     if serving.has_ended()? {
@@ -90,13 +100,14 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     let frames = got["frames"].as_f64().unwrap_or(0.0);
     let seconds = got["seconds"].as_f64().unwrap_or(0.0).max(1e-9);
     Ok(json!({
-        "server": server, "clients": load.clients, "streams": load.streams, "size": load.size, "rate": load.rate,
+        "server": server, "clients": load.clients, "streams": streams, "size": load.size, "rate": load.rate,
         "sent": datagrams, "send_seconds": sent["seconds"], "frames": frames,
         "cpu_per_million": cpu / frames.max(1.0) * 1e6,
         "cpu_share": cpu / seconds, "sink_cpu_share": sink_cpu / seconds,
         "per_second": frames / seconds,
         "loss_percent": 100.0 * (1.0 - frames / (wanted as f64).max(1.0)),
         "p50": got["p50"], "p99": got["p99"], "p999": got["p999"],
+        "worst_client": got["worst_client"], "median_client": got["median_client"], "probe": probed,
         "missing": got["missing"], "disorder": got["disorder"], "closed": got["closed"],
         "kib_per_client": idle.saturating_sub(empty) as f64 / load.clients as f64,
         "resident_kib": busy,
@@ -104,11 +115,40 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     }))
 }
 
+/// The streams that each client of `v1` and `v1xSTREAMS` has on its connection.
+fn streams_on_each(server: &str) -> Outcome<Option<usize>> {
+    let word = server.split_whitespace().next().unwrap_or_default();
+    match word.strip_prefix("v1") {
+        Some("") => Ok(Some(1)),
+        Some(number) if number.starts_with('x') => Ok(Some(number[1..].parse()?)),
+        _ => Ok(None),
+    }
+}
+
+/// Its groups are none of the load's.
+fn start_probe(myself: &Path, seconds: f64) -> Outcome<Process> {
+    let mut probe = on("cli", myself);
+    probe.args([
+        "probe",
+        "--server",
+        SERVER,
+        "--group",
+        "239.78.0.1:5000",
+        "--seconds",
+        &seconds.to_string(),
+    ]);
+    let mut probe = Process::start(probe)?;
+    if probe.line()? != "READY" {
+        return Err("the probe did not come in".into());
+    }
+    Ok(probe)
+}
+
 fn command(gateway: &Path, server: &str, myself: &Path) -> Outcome<Command> {
     let mut words = server.split_whitespace();
     let group: SocketAddr = GROUP.parse()?;
     let mut command = match words.next().unwrap_or_default() {
-        "gateway" => {
+        word if word == "gateway" || streams_on_each(word)?.is_some() => {
             let mut command = on("gw", gateway);
             command.args(["serve", "--listen", SERVER, "--interface", "lan0", "--no-auth"]);
             command.args(["--allow-receive", "239.0.0.0/8", "--limit", "all=off"]);
@@ -133,7 +173,10 @@ fn command(gateway: &Path, server: &str, myself: &Path) -> Outcome<Command> {
             command
         }
         other => {
-            return Err(format!("no server {other:?}: there are floor, gateway, naive, websocat").into());
+            return Err(format!(
+                "no server {other:?}: there are floor, gateway, naive, websocat, v1, v1xSTREAMS"
+            )
+            .into());
         }
     };
     command.args(words);

@@ -8,6 +8,8 @@ mod floor;
 mod load;
 mod measure;
 mod naive;
+mod overload;
+mod probe;
 mod process;
 mod run;
 mod sink;
@@ -48,6 +50,45 @@ enum Part {
     Run(RunArguments),
     /// What a delivered message costs against clients, streams, size and rate, inside the lab
     Sweep(SweepArguments),
+    /// Ask a gateway for small things and time the answers
+    Probe(ProbeArguments),
+    /// What becomes of the gateway at twice the load that it can carry, inside the lab
+    Overload(OverloadArguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ProbeArguments {
+    /// Where the gateway listens
+    #[arg(long)]
+    pub(crate) server: SocketAddr,
+    /// First of the groups to join, which nobody sends to
+    #[arg(long)]
+    pub(crate) group: SocketAddr,
+    /// Seconds
+    #[arg(long)]
+    pub(crate) seconds: f64,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct OverloadArguments {
+    /// The gateway's program
+    #[arg(long)]
+    pub(crate) gateway: PathBuf,
+    /// Runs at the knee and beyond, interleaved; the median is printed
+    #[arg(long, default_value_t = 7)]
+    pub(crate) runs: usize,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Loads: NAME=CLIENTSxSIZE
+    #[arg(long, default_values = ["video=100x1316", "ticks=100x100", "crowd=1000x1316"])]
+    pub(crate) scenario: Vec<String>,
+    /// The gateway with arguments of its own, as in "gateway --hold 0"
+    #[arg(long, default_value = "gateway")]
+    pub(crate) server: String,
+    /// Write every run as a line of JSON to this file
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -86,6 +127,9 @@ pub(crate) struct SinkArguments {
     /// Clients
     #[arg(long)]
     pub(crate) clients: usize,
+    /// Speak wscast.v1, with all groups on each connection
+    #[arg(long)]
+    pub(crate) v1: bool,
     /// Seconds after which it ends in any case
     #[arg(long)]
     pub(crate) deadline: f64,
@@ -118,8 +162,9 @@ pub(crate) struct RunArguments {
     /// Scenarios: NAME=CLIENTSxSIZExRATE
     #[arg(long, default_values = ["video=100x1316x475", "ticks=100x100x10000", "crowd=1000x1316x475", "small=1000x64x1000"])]
     pub(crate) scenario: Vec<String>,
-    /// Servers, the first is what the others are compared with: floor, gateway, naive, websocat; further words are
-    /// arguments of its own, as in "gateway --hold 0"
+    /// Servers, the first is what the others are compared with: floor, gateway, naive, websocat, v1 and v1xSTREAMS (the
+    /// gateway with clients of wscast.v1, with so many streams on each connection and the same load in all); further words
+    /// are arguments of its own, as in "gateway --hold 0"
     #[arg(long, value_delimiter = ',', default_values = ["floor", "gateway", "naive", "websocat"])]
     pub(crate) server: Vec<String>,
     /// Write every run as a line of JSON to this file
@@ -160,6 +205,8 @@ fn main() -> ExitCode {
         Part::Naive(arguments) => naive::run(&arguments),
         Part::Run(arguments) => run::run(&arguments),
         Part::Sweep(arguments) => sweep::run(&arguments),
+        Part::Probe(arguments) => probe::run(&arguments),
+        Part::Overload(arguments) => overload::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,7 +69,7 @@ fn scenario(text: &str, seconds: f64) -> Outcome<Scenario> {
     let [clients, size, rate] = numbers[..] else {
         return Err("a scenario is NAME=CLIENTSxSIZExRATE".into());
     };
-    let load = Load { clients, streams: 1, size, rate: u32::try_from(rate)?, seconds };
+    let load = Load { clients, streams: 1, size, rate: u32::try_from(rate)?, seconds, probe: false };
     Ok(Scenario { name: name.to_owned(), load })
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use wscast::model::frame::written_header_length;
+use wscast::model::record::{Origin, Records};
 
 use crate::{Outcome, STAMP, SinkArguments, clock, nth_group};
 
@@ -29,6 +30,24 @@ struct Totals {
     last: Option<Instant>,
     /// Microseconds from the source's stamp.
     delays: Vec<u32>,
+    /// Frames of each client.
+    clients: Vec<u64>,
+}
+
+/// The number that comes next.
+enum Numbers {
+    /// In the one stream.
+    Raw(Option<u64>),
+    /// By the stream's number.
+    Records(Vec<(u32, u64)>),
+}
+
+/// One connection.
+struct Client {
+    number: usize,
+    numbers: Numbers,
+    /// The start of a frame whose rest has not come.
+    kept: Vec<u8>,
 }
 
 /// Connects, says `READY`, counts until it has what standard input says that there is, or nothing more comes; prints a line of
@@ -40,12 +59,19 @@ pub(crate) fn run(arguments: &SinkArguments) -> Outcome<()> {
         let totals = Rc::new(RefCell::new(Totals::default()));
         let scratch = Rc::new(RefCell::new(vec![0; READ]));
         for number in 0..arguments.clients {
-            let path = arguments.group.map_or_else(
-                || "/".to_owned(),
-                |group| format!("/udp/{}", nth_group(group, number % arguments.streams)),
-            );
-            let (stream, kept) = open(arguments, &path).await?;
-            tokio::task::spawn_local(read(stream, kept, Rc::clone(&totals), Rc::clone(&scratch)));
+            let path = match arguments.group {
+                Some(_) if arguments.v1 => "/v1".to_owned(),
+                Some(group) => format!("/udp/{}", nth_group(group, number % arguments.streams)),
+                None => "/".to_owned(),
+            };
+            let (mut stream, mut kept) = open(arguments, &path).await?;
+            if arguments.v1 {
+                join(arguments, &mut stream, &mut kept).await?;
+            }
+            totals.borrow_mut().clients.push(0);
+            let numbers = if arguments.v1 { Numbers::Records(Vec::new()) } else { Numbers::Raw(None) };
+            let client = Client { number, numbers, kept };
+            tokio::task::spawn_local(read(client, stream, Rc::clone(&totals), Rc::clone(&scratch)));
         }
         println!("READY");
         let mut input = BufReader::new(tokio::io::stdin()).lines();
@@ -72,6 +98,7 @@ async fn wait(totals: &RefCell<Totals>, wanted: u64, end: Duration) {
 
 fn report(totals: &mut Totals) -> Value {
     totals.delays.sort_unstable();
+    totals.clients.sort_unstable();
     let quantile = |share: f64| {
         let at = (totals.delays.len() as f64 * share) as usize;
         totals.delays.get(at.min(totals.delays.len().saturating_sub(1)))
@@ -82,6 +109,7 @@ fn report(totals: &mut Totals) -> Value {
     };
     json!({
         "frames": totals.frames, "missing": totals.missing, "disorder": totals.disorder, "closed": totals.closed,
+        "worst_client": totals.clients.first(), "median_client": totals.clients.get(totals.clients.len() / 2),
         "seconds": seconds, "p50": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999),
     })
 }
@@ -93,8 +121,9 @@ async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<
         .write_all(
             format!(
                 "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                arguments.server
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n",
+                arguments.server,
+                if arguments.v1 { "Sec-WebSocket-Protocol: wscast.v1\r\n" } else { "" },
             )
             .as_bytes(),
         )
@@ -115,14 +144,47 @@ async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<
     Ok((stream, head))
 }
 
-/// Reads one connection; `kept` is the start of a frame whose rest has not come.
+/// Joins every group on one connection, and waits for the answers.
+async fn join(arguments: &SinkArguments, stream: &mut TcpStream, kept: &mut Vec<u8>) -> Outcome<()> {
+    let first = arguments.group.ok_or("no group")?;
+    let mut said = Vec::new();
+    for number in 0..arguments.streams {
+        let group = nth_group(first, number);
+        let text =
+            json!({"type": "join", "id": number, "group": group.ip(), "port": group.port()}).to_string();
+        // A mask of zeros leaves the text as it is.
+        said.extend_from_slice(&[0x81, 0x80 | 126]);
+        said.extend_from_slice(&u16::try_from(text.len())?.to_be_bytes());
+        said.extend_from_slice(&[0; 4]);
+        said.extend_from_slice(text.as_bytes());
+    }
+    stream.write_all(&said).await?;
+    let mut joined = 0;
+    while joined < arguments.streams {
+        match whole(kept) {
+            Some((head, length)) => {
+                let text = String::from_utf8_lossy(&kept[head..head + length]).into_owned();
+                if text.contains("\"error\"") {
+                    return Err(text.into());
+                }
+                joined += usize::from(text.contains("\"joined\""));
+                kept.drain(..head + length);
+            }
+            None if stream.read_buf(kept).await? == 0 => return Err("closed while joining".into()),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads one connection.
 async fn read(
+    mut client: Client,
     stream: TcpStream,
-    mut kept: Vec<u8>,
     totals: Rc<RefCell<Totals>>,
     scratch: Rc<RefCell<Vec<u8>>>,
 ) {
-    let mut next = None;
+    let Client { number, numbers, kept } = &mut client;
     while stream.readable().await.is_ok() {
         let mut scratch = scratch.borrow_mut();
         let length = match stream.try_read(&mut scratch) {
@@ -135,14 +197,16 @@ async fn read(
         let mut totals = totals.borrow_mut();
         let before = totals.frames;
         if kept.is_empty() {
-            let used = frames(&scratch[..length], &mut next, &mut totals, stamp);
+            let used = frames(&scratch[..length], numbers, &mut totals, stamp);
             kept.extend_from_slice(&scratch[used..length]);
         } else {
             kept.extend_from_slice(&scratch[..length]);
-            let used = frames(&kept, &mut next, &mut totals, stamp);
+            let used = frames(kept, numbers, &mut totals, stamp);
             kept.drain(..used);
         }
         if totals.frames > before {
+            let came = totals.frames - before;
+            totals.clients[*number] += came;
             totals.first.get_or_insert(now);
             totals.last = Some(now);
         }
@@ -150,44 +214,69 @@ async fn read(
     totals.borrow_mut().closed += 1;
 }
 
-/// Counts the whole frames at the start of `bytes`; says how many bytes they have.
-fn frames(bytes: &[u8], next: &mut Option<u64>, totals: &mut Totals, now: u64) -> usize {
+/// Header and payload length of the frame at the start of `bytes`, if it is there whole.
+fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
+    let second = bytes.get(1)?;
+    let head = written_header_length(*second);
+    if bytes.len() < head {
+        return None;
+    }
+    let length = match head {
+        2 => usize::from(*second),
+        4 => usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        _ => usize::from(u16::from_be_bytes([bytes[8], bytes[9]])) + (usize::from(bytes[7]) << 16),
+    };
+    (bytes.len() >= head + length).then_some((head, length))
+}
+
+/// Counts the datagrams in the whole frames at the start of `bytes`; says how many bytes those have.
+fn frames(bytes: &[u8], numbers: &mut Numbers, totals: &mut Totals, now: u64) -> usize {
     let mut at = 0;
-    loop {
-        let rest = &bytes[at..];
-        let Some(second) = rest.get(1) else { return at };
-        let head = written_header_length(*second);
-        if rest.len() < head {
-            return at;
-        }
-        let length = match head {
-            2 => usize::from(*second),
-            4 => usize::from(u16::from_be_bytes([rest[2], rest[3]])),
-            _ => usize::from(u16::from_be_bytes([rest[8], rest[9]])) + (usize::from(rest[7]) << 16),
-        };
-        if rest.len() < head + length {
-            return at;
-        }
-        // Pings of the server are no datagrams. Short datagrams have no number.
-        let is_datagram = rest[0] & 0x0f == 2;
-        totals.frames += u64::from(is_datagram);
-        if is_datagram && length >= STAMP {
-            let word = |from: usize| {
-                let mut word = [0; 8];
-                word.copy_from_slice(&rest[head + from..head + from + 8]);
-                u64::from_le_bytes(word)
-            };
-            let number = word(0);
-            match *next {
-                Some(expected) if number > expected => totals.missing += number - expected,
-                Some(expected) if number < expected => totals.disorder += 1,
-                _ => {}
-            }
-            *next = Some(number + 1);
-            if totals.frames.is_multiple_of(TIMED) {
-                totals.delays.push(u32::try_from(now.saturating_sub(word(8)) / 1000).unwrap_or(u32::MAX));
+    while let Some((head, length)) = whole(&bytes[at..]) {
+        let payload = &bytes[at + head..at + head + length];
+        // Pings of the server and control messages are no datagrams.
+        if bytes[at] & 0x0f == 2 {
+            match numbers {
+                Numbers::Raw(next) => count(payload, next, totals, now),
+                Numbers::Records(streams) => {
+                    for record in Records::new(payload).flatten() {
+                        let Origin::Stream(stream) = record.header.origin else { continue };
+                        let known = streams.iter().position(|(number, _)| *number == stream);
+                        let mut next = known.map(|place| streams[place].1);
+                        count(record.payload, &mut next, totals, now);
+                        match (known, next) {
+                            (Some(place), Some(next)) => streams[place].1 = next,
+                            (None, Some(next)) => streams.push((stream, next)),
+                            (_, None) => {}
+                        }
+                    }
+                }
             }
         }
         at += head + length;
+    }
+    at
+}
+
+/// Counts one datagram; short ones have no number.
+fn count(payload: &[u8], next: &mut Option<u64>, totals: &mut Totals, now: u64) {
+    totals.frames += 1;
+    if payload.len() < STAMP {
+        return;
+    }
+    let word = |from: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&payload[from..from + 8]);
+        u64::from_le_bytes(word)
+    };
+    let number = word(0);
+    match *next {
+        Some(expected) if number > expected => totals.missing += number - expected,
+        Some(expected) if number < expected => totals.disorder += 1,
+        _ => {}
+    }
+    *next = Some(number + 1);
+    if totals.frames.is_multiple_of(TIMED) {
+        totals.delays.push(u32::try_from(now.saturating_sub(word(8)) / 1000).unwrap_or(u32::MAX));
     }
 }

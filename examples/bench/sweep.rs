@@ -68,7 +68,7 @@ fn points(quick: bool, seconds: f64) -> Vec<Point> {
         let wanted = |at: &usize| !quick || at.is_multiple_of(2) || *at == last;
         (0..all.len()).filter(wanted).map(|at| all[at]).collect()
     };
-    let one = Load { clients: 100, streams: 1, size: 1316, rate: 100, seconds };
+    let one = Load { clients: 100, streams: 1, size: 1316, rate: 100, seconds, probe: false };
     let mut points = Vec::new();
     for x in take(&[1, 10, 100, 1000, 5000]) {
         let load = Load { clients: x, ..one.clone() };

@@ -11,10 +11,12 @@ use crate::hub::subscription::{Offer, Subscriber};
 use crate::sys::uring::{Send, SendRing};
 
 /// The longest adaptive hold.
-pub const ADAPTIVE: Duration = Duration::from_millis(5);
-/// A flush shorter than this is followed by no hold: the runtime's timers tick each millisecond, and few clients shall
-/// not wait for nothing.
-pub const SHORT: Duration = Duration::from_micros(250);
+const ADAPTIVE: Duration = Duration::from_millis(5);
+/// A flush shorter than this is followed by no hold: few clients shall not wait for nothing.
+const SHORT: Duration = Duration::from_micros(100);
+/// The runtime's timers tick once in this time and go off at the tick after their time has come: what is waited for is
+/// less by as much, so that an adaptive hold is no longer than it says.
+const TIMER_TICK: Duration = Duration::from_millis(1);
 /// Sends handed to the ring at once.
 const OFFERS: usize = 128;
 
@@ -124,7 +126,10 @@ impl Audience {
             (false, shortest) => shortest.unwrap_or(Duration::ZERO),
             (true, shortest) => took.min(ADAPTIVE).min(shortest.unwrap_or(ADAPTIVE)),
         };
-        if adaptive && hold < SHORT { Duration::ZERO } else { hold }
+        if !adaptive {
+            return hold;
+        }
+        adaptive_wait(hold)
     }
 
     fn set_pace(&self) {
@@ -145,6 +150,13 @@ impl Audience {
             }
         }
     }
+}
+
+/// What is to be waited for an adaptive hold.
+#[must_use]
+pub fn adaptive_wait(hold: Duration) -> Duration {
+    let hold = hold.min(ADAPTIVE);
+    if hold < SHORT { Duration::ZERO } else { hold.saturating_sub(TIMER_TICK).max(SHORT) }
 }
 
 /// Writes to all `members` with as few system calls as the ring allows.
@@ -225,11 +237,12 @@ mod tests {
     fn the_hold_is_as_long_as_the_flush_unless_somebody_is_in_a_hurry() {
         let adaptive = Audience::new(None, None);
         adaptive.add(Rc::new(Counter::default()), 0, None);
-        assert_eq!(adaptive.hold_after(Duration::from_micros(100)), Duration::ZERO);
-        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS);
-        assert_eq!(adaptive.hold_after(20 * MS), ADAPTIVE);
+        assert_eq!(adaptive.hold_after(SHORT / 2), Duration::ZERO);
+        assert_eq!(adaptive.hold_after(2 * SHORT), SHORT);
+        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS - TIMER_TICK);
+        assert_eq!(adaptive.hold_after(20 * MS), ADAPTIVE - TIMER_TICK);
         let patient = adaptive.add(Rc::new(Counter::default()), 0, Some(50 * MS));
-        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS);
+        assert_eq!(adaptive.hold_after(2 * MS), 2 * MS - TIMER_TICK);
         adaptive.add(Rc::new(Counter::default()), 0, Some(Duration::ZERO));
         assert_eq!(adaptive.hold_after(2 * MS), Duration::ZERO);
         adaptive.remove(patient);

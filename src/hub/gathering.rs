@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::hub::audience::{ADAPTIVE, SHORT};
+use crate::hub::audience::adaptive_wait;
 
 /// A client who can be written to.
 pub trait Gathered {
@@ -57,11 +57,11 @@ impl Gathering {
             loop {
                 let begun = Instant::now();
                 self.write_now();
-                let hold = begun.elapsed().min(ADAPTIVE);
-                if adaptive && hold >= SHORT {
-                    tokio::time::sleep(hold).await;
-                } else {
+                let wait = if adaptive { adaptive_wait(begun.elapsed()) } else { Duration::ZERO };
+                if wait.is_zero() {
                     tokio::task::yield_now().await;
+                } else {
+                    tokio::time::sleep(wait).await;
                 }
                 let more = !self.waiting.borrow().is_empty();
                 self.over.notify_waiters();

@@ -18,9 +18,11 @@ use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
 use crate::hub::log::LogBounds;
 use crate::hub::quota::{OverQuota, Quota};
+use crate::hub::run::Run;
 use crate::hub::sender::{SendRates, Sender, SenderKey, SessionRate};
 use crate::hub::settings::{HubSettings, StreamSettings};
 use crate::hub::stream::Stream;
+use crate::hub::twin::Twin;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::{JoinError, KernelMemberships};
 use crate::lan::transmit::TransmitError;
@@ -150,34 +152,38 @@ impl Hub {
         ReplayBounds { bytes: self.settings.limits.replay_bytes as u64, age: self.settings.limits.replay_age }
     }
 
-    /// Finds the stream, or starts it. Its subscribers are added by [`crate::hub::subscription::Subscription::new`].
+    /// Finds the stream, or starts it, on all shards. Its subscribers are added by
+    /// [`crate::hub::subscription::Subscription::new`].
     ///
     /// # Errors
     /// [`SubscribeError`] when a new stream would be more than may be joined, or can't be joined.
     pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
-        if let Some(stream) = self.streams.borrow().get(key) {
-            return Ok(Rc::clone(stream));
+        self.take_up_twins();
+        if let Some(stream) = self.running(key) {
+            return Ok(stream);
         }
         let place = self.quota.place(key, Instant::now()).map_err(|over| match over {
             OverQuota::Streams(most) => SubscribeError::Streams(most),
             OverQuota::Rate => SubscribeError::JoinRate,
         })?;
         self.look();
-        let settings = StreamSettings {
-            log: log_bounds(&self.settings.limits),
-            receive_buffer: self.settings.receive_buffer,
-            hold: self.settings.hold,
-            ring: self.ring.clone(),
-            gathering: Rc::clone(&self.gathering),
-            epoch: self.epoch,
-            echoes: Rc::clone(&self.echoes),
-            batch: Rc::clone(&self.batch),
-            shard: self.settings.shard,
-        };
-        let interfaces = self.interfaces.borrow();
-        let stream = Stream::start(self.quota.number(), key.clone(), settings, place, &interfaces)?;
-        self.streams.borrow_mut().insert(key.clone(), Rc::clone(&stream));
+        let run = Arc::new(Run::new(self.quota.number(), Instant::now()));
+        let stream = self.start(Twin { key: key.clone(), run, place, membership: None })?;
+        for (shard, nursery) in self.settings.nurseries.iter().enumerate() {
+            if shard != self.settings.shard {
+                nursery.leave(stream.twin());
+            }
+        }
         Ok(stream)
+    }
+
+    /// Takes up the streams that other shards start, for as long as it is polled.
+    pub async fn follow_twins(self: Rc<Self>) {
+        let Some(nursery) = self.settings.nurseries.get(self.settings.shard) else { return };
+        loop {
+            nursery.arrived().await;
+            self.take_up_twins();
+        }
     }
 
     /// Opens a sender. That its group may be sent to has been decided by the caller.
@@ -251,7 +257,8 @@ impl Hub {
             for stream in streams.values() {
                 stream.tick();
             }
-            let over = streams.iter().filter(|(_, stream)| stream.is_over(self.settings.linger));
+            let (linger, now) = (self.settings.linger, Instant::now());
+            let over = streams.iter().filter(|(_, stream)| stream.run().is_over(linger, now));
             over.map(|(key, _)| key.clone()).collect()
         };
         for key in over {
@@ -278,6 +285,48 @@ impl Hub {
     pub fn status(&self) -> (Vec<StreamStatus>, Vec<StreamStatus>) {
         let running = self.streams.borrow().values().map(|stream| stream.status()).collect();
         (running, self.ended.borrow().iter().cloned().collect())
+    }
+
+    fn start(&self, twin: Twin) -> Result<Rc<Stream>, JoinError> {
+        let settings = StreamSettings {
+            log: log_bounds(&self.settings.limits),
+            receive_buffer: self.settings.receive_buffer,
+            hold: self.settings.hold,
+            ring: self.ring.clone(),
+            gathering: Rc::clone(&self.gathering),
+            epoch: self.epoch,
+            echoes: Rc::clone(&self.echoes),
+            batch: Rc::clone(&self.batch),
+            shard: self.settings.shard,
+        };
+        let key = twin.key.clone();
+        let stream = Stream::start(twin, settings, &self.interfaces.borrow())?;
+        self.streams.borrow_mut().insert(key, Rc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// The stream, unless a shard has found it over: then it ends here too, and a new run may begin.
+    fn running(&self, key: &StreamKey) -> Option<Rc<Stream>> {
+        let stream = self.streams.borrow().get(key).map(Rc::clone)?;
+        if !stream.run().has_ended() {
+            return Some(stream);
+        }
+        self.end(key);
+        None
+    }
+
+    /// Starts the copies that wait for this shard. Two shards that start a stream at the same moment keep a run each.
+    fn take_up_twins(&self) {
+        let Some(nursery) = self.settings.nurseries.get(self.settings.shard) else { return };
+        while let Some(twin) = nursery.take() {
+            if self.running(&twin.key).is_some() {
+                continue;
+            }
+            self.look();
+            if let Err(error) = self.start(twin) {
+                warn!(%error, shard = self.settings.shard, "a stream runs on another shard only");
+            }
+        }
     }
 
     fn end(&self, key: &StreamKey) {
@@ -309,7 +358,7 @@ impl Hub {
 
     async fn reconcile(&self, changes: &Changes) {
         self.look();
-        if self.leave_stale(changes) && self.settings.shards.get() > 1 {
+        if self.leave_stale(changes) && self.settings.nurseries.len() > 1 {
             // The other shards see the same changes; their members count as much as ours.
             tokio::time::sleep(DEBOUNCE).await;
             self.look();

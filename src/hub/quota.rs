@@ -108,6 +108,16 @@ impl Quota {
     }
 }
 
+impl Place {
+    /// The right of another shard to run the same stream.
+    #[must_use]
+    pub fn another(&self) -> Place {
+        let mut joined = self.quota.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        *joined.shards.entry(self.key.clone()).or_insert(0) += 1;
+        Place { quota: Arc::clone(&self.quota), key: self.key.clone() }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut joined = self.quota.joined.lock().unwrap_or_else(PoisonError::into_inner);

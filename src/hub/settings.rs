@@ -1,13 +1,14 @@
 //! What a hub and its streams are set up with.
 
 use std::cell::RefCell;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::hub::echo::Echoes;
 use crate::hub::gathering::Gathering;
 use crate::hub::log::LogBounds;
+use crate::hub::twin::Nursery;
 use crate::model::limits::Limits;
 use crate::model::setting::IoUring;
 use crate::sys::batch::ReceiveBatch;
@@ -18,8 +19,8 @@ use crate::sys::uring::SendRing;
 pub struct HubSettings {
     /// The shard's number.
     pub shard: usize,
-    /// How many shards there are.
-    pub shards: NonZeroUsize,
+    /// Where copies of streams wait for their shards, in the order of the shards.
+    pub nurseries: Arc<[Nursery]>,
     /// Receive buffer to ask for on each stream's socket, in bytes.
     pub receive_buffer: usize,
     /// Time from one flush of a stream to the next at least; `None` for the adaptive one.

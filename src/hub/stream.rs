@@ -5,6 +5,7 @@ mod standing;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -17,16 +18,18 @@ use crate::hub::log::Log;
 use crate::hub::outage::OutageBook;
 use crate::hub::quota::Place;
 use crate::hub::records::Records;
+use crate::hub::run::Run;
 use crate::hub::seen::Seen;
 use crate::hub::settings::StreamSettings;
 use crate::hub::subscription::{Encoding, Subscriber};
+use crate::hub::twin::Twin;
 use crate::lan::interface::{Interface, Interfaces};
-use crate::lan::membership::{JoinError, KernelMemberships, Membership, Remedy};
+use crate::lan::membership::{JoinError, KernelMemberships, Membership, OpenMembership, Remedy};
 use crate::sys::netlink::Changes;
 
 /// One running stream of a shard.
 pub struct Stream {
-    number: u32,
+    run: Arc<Run>,
     key: StreamKey,
     settings: StreamSettings,
     span: Span,
@@ -37,12 +40,8 @@ pub struct Stream {
     attachment: RefCell<Attachment>,
     ledger: Ledger,
     seen: RefCell<Seen>,
-    /// Since when nobody subscribes.
-    idle_since: Cell<Option<Instant>>,
-    /// The same of records alone.
-    records_idle_since: Cell<Option<Instant>>,
     outages_over: Cell<u64>,
-    _place: Place,
+    place: Place,
 }
 
 /// Where the stream is joined.
@@ -55,20 +54,19 @@ struct Attachment {
 }
 
 impl Stream {
-    /// Starts the stream and joins, or waits for the interface.
+    /// Starts the stream with its membership, or joins, or waits for the interface.
     ///
     /// # Errors
     /// [`JoinError`] where no change of the interface would help.
     pub fn start(
-        number: u32,
-        key: StreamKey,
+        twin: Twin,
         settings: StreamSettings,
-        place: Place,
         interfaces: &Interfaces,
     ) -> Result<Rc<Self>, JoinError> {
-        let span = tracing::info_span!("stream", number, group = %key.group, interface = %key.interface);
+        let Twin { key, run, place, membership } = twin;
+        let number = run.number();
         let stream = Rc::new(Stream {
-            number,
+            span: tracing::info_span!("stream", number, group = %key.group, interface = %key.interface),
             log: RefCell::new(Log::new(settings.log)),
             audience: Audience::new(settings.hold, settings.ring.clone()),
             records: RefCell::new(Records::new(number, settings.log)),
@@ -81,30 +79,43 @@ impl Stream {
             }),
             ledger: Ledger::default(),
             seen: RefCell::default(),
-            // From the start: whoever asked for it may be refused for another reason and never subscribe.
-            idle_since: Cell::new(Some(Instant::now())),
-            records_idle_since: Cell::new(None),
             outages_over: Cell::new(0),
+            run,
             key,
             settings,
-            span,
-            _place: place,
+            place,
         });
         match interfaces.find(&stream.key.interface) {
-            Some(interface) => match stream.join(interface) {
-                Err(error) if error.remedy != Remedy::Interface => return Err(error),
-                Err(error) => stream.outage(error.to_string()),
-                Ok(()) => {}
-            },
+            Some(interface) => {
+                let joined = match membership.filter(|open| open.index() == interface.index) {
+                    Some(open) => stream.take_up(open, interface),
+                    None => stream.join(interface),
+                };
+                match joined {
+                    Err(error) if error.remedy != Remedy::Interface => return Err(error),
+                    Err(error) => stream.outage(error.to_string()),
+                    Ok(()) => {}
+                }
+            }
             None => stream.outage_without(interfaces),
         }
         Ok(stream)
     }
 
+    /// A copy of it for another shard, joined as it is.
+    #[must_use]
+    pub fn twin(&self) -> Twin {
+        let attachment = self.attachment.borrow();
+        let interface = attachment.interface.as_ref().filter(|_| attachment.joined.is_some());
+        // Where it can't be had, the other shard tries and says why.
+        let membership = interface.and_then(|interface| self.open(interface).ok());
+        Twin { key: self.key.clone(), run: Arc::clone(&self.run), place: self.place.another(), membership }
+    }
+
     /// Its number.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number
+        self.run.number()
     }
 
     /// What it was joined for.
@@ -125,9 +136,8 @@ impl Stream {
         Ref::map(self.records.borrow(), Records::log)
     }
 
-    /// From now on its log of records is filled, until nobody has read it for as long as it holds datagrams.
-    pub fn want_records(&self) {
-        self.records_idle_since.set(Some(Instant::now()));
+    /// From now on its log of records is filled, for a subscriber who is about to come.
+    pub fn begin_records(&self) {
         self.records.borrow_mut().begin(self.log.borrow().head_sequence());
     }
 
@@ -155,22 +165,14 @@ impl Stream {
         slot: usize,
         latency: Option<Duration>,
     ) -> usize {
-        self.idle_since.set(None);
-        if encoding == Encoding::Records {
-            self.want_records();
-        }
+        self.run.enter(encoding);
         self.audience_of(encoding).add(subscriber, slot, latency)
     }
 
     /// Takes a reader away.
     pub fn unsubscribe(&self, encoding: Encoding, place: usize) {
         self.audience_of(encoding).remove(place);
-        if self.record_audience.is_empty() && self.records.borrow().is_wanted() {
-            self.records_idle_since.set(Some(Instant::now()));
-        }
-        if self.audience.is_empty() && self.record_audience.is_empty() {
-            self.idle_since.set(Some(Instant::now()));
-        }
+        self.run.leave(encoding, Instant::now());
     }
 
     fn audience_of(&self, encoding: Encoding) -> &Audience {
@@ -180,10 +182,10 @@ impl Stream {
         }
     }
 
-    /// Whether nobody has subscribed for `linger`.
+    /// What it has in common with its copies on other shards.
     #[must_use]
-    pub fn is_over(&self, linger: Duration) -> bool {
-        self.idle_since.get().is_some_and(|since| since.elapsed() >= linger)
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Whether it wants to be on an interface and is not.
@@ -248,10 +250,10 @@ impl Stream {
         if let Some(keep) = aged {
             self.evict_records(keep);
         }
-        // Kept for a while: whoever comes back after a short break goes on where it was.
-        let unread = |since: Instant| since.elapsed() >= self.settings.log.age;
-        if self.record_audience.is_empty() && self.records_idle_since.get().is_some_and(unread) {
-            self.records_idle_since.set(None);
+        // On all shards, and for a while longer: whoever comes back after a short break goes on where it was.
+        if self.run.wants_records(self.settings.log.age, Instant::now()) {
+            self.begin_records();
+        } else if self.records.borrow().is_wanted() {
             self.records.borrow_mut().end();
         }
         if let Some((membership, _)) = &self.attachment.borrow().joined {
@@ -266,11 +268,17 @@ impl Stream {
         }
     }
 
+    fn open(&self, interface: &Interface) -> Result<OpenMembership, JoinError> {
+        OpenMembership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer)
+    }
+
     fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
+        self.take_up(self.open(interface)?, interface)
+    }
+
+    fn take_up(self: &Rc<Self>, open: OpenMembership, interface: &Interface) -> Result<(), JoinError> {
         let _entered = self.span.enter();
-        let joined =
-            Membership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer);
-        let membership = Rc::new(joined?);
+        let membership = Rc::new(open.take_up(interface)?);
         let granted = membership.receive_buffer();
         if self.attachment.borrow().granted != granted {
             membership.warn_of_small_buffer(self.settings.receive_buffer);

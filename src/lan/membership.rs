@@ -29,6 +29,15 @@ pub struct Membership {
     granted: usize,
 }
 
+/// A membership that no runtime has taken up yet: whoever does, on whatever thread, finds what has come since.
+#[derive(Debug)]
+pub struct OpenMembership {
+    socket: std::net::UdpSocket,
+    group: Group,
+    index: u32,
+    granted: usize,
+}
+
 /// A join that failed, in words, with the fix where one is known.
 #[derive(Debug, Error)]
 #[error("joining {group} on {interface}: {reason}")]
@@ -56,8 +65,8 @@ pub enum Remedy {
     Others,
 }
 
-impl Membership {
-    /// Joins, inside a tokio runtime. `receive_buffer` is asked for in bytes; see [`Membership::receive_buffer`].
+impl OpenMembership {
+    /// Joins. `receive_buffer` is asked for in bytes; see [`Membership::receive_buffer`].
     ///
     /// # Errors
     /// [`JoinError`] with the step that failed and how to mend it.
@@ -101,8 +110,41 @@ impl Membership {
         }
         let address = bind_address(group, interface.index);
         socket.bind(&address.into()).map_err(|error| failed(Step::Bind, error))?;
-        let socket = UdpSocket::from_std(socket.into()).map_err(|error| failed(Step::Open, error))?;
-        Ok(Membership { socket, group, index: interface.index, granted })
+        Ok(OpenMembership { socket: socket.into(), group, index: interface.index, granted })
+    }
+
+    /// Index of the interface it is joined on.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Takes it up, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`JoinError`] when the runtime has no room for the socket.
+    pub fn take_up(self, interface: &Interface) -> Result<Membership, JoinError> {
+        let OpenMembership { socket, group, index, granted } = self;
+        let socket = UdpSocket::from_std(socket).map_err(|source| {
+            let (remedy, reason) = reason(Step::Open, &source, group, &SourceFilter::Any);
+            JoinError { group, interface: interface.name.clone(), reason, remedy, source }
+        })?;
+        Ok(Membership { socket, group, index, granted })
+    }
+}
+
+impl Membership {
+    /// Joins and takes it up, inside a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`OpenMembership::join`].
+    pub fn join(
+        group: Group,
+        filter: &SourceFilter,
+        interface: &Interface,
+        receive_buffer: usize,
+    ) -> Result<Self, JoinError> {
+        OpenMembership::join(group, filter, interface, receive_buffer)?.take_up(interface)
     }
 
     /// Index of the interface it is joined on.

@@ -281,6 +281,9 @@ impl<'a> Iterator for SendRecords<'a> {
     }
 }
 
+/// A header of `H` bytes, and the payload behind it.
+type Piece<'a, const H: usize> = (&'a [u8; H], &'a [u8]);
+
 /// A message, and where its next record begins.
 #[derive(Clone, Debug)]
 struct Cut<'a> {
@@ -298,7 +301,7 @@ impl<'a> Cut<'a> {
     fn next<const H: usize>(
         &mut self,
         is_known: impl Fn(u8) -> bool,
-    ) -> Option<Result<(&'a [u8; H], &'a [u8]), RecordError>> {
+    ) -> Option<Result<Piece<'a, H>, RecordError>> {
         let at = self.at;
         let rest = &self.message[at..];
         if self.over || (rest.is_empty() && at > 0) {

@@ -3,9 +3,16 @@
 //! Every shard fills one [`Status`] from its own books and the gateway adds them up with [`Status::absorb`].
 //! All counters count from the start of the stream or session they stand in and never go down.
 
+mod session;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+
+pub use session::{
+    ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
+    Withheld,
+};
 
 /// The whole gateway at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -128,6 +135,25 @@ pub struct StreamStatus {
     pub receive_buffer: ReceiveBuffer,
     /// What the log holds now.
     pub log: LogStatus,
+    /// Where several shards serve clients each receives a copy of its own, and these are all of them. The books above
+    /// are then those of the copy that has received least, the subscribers those of all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<StreamCopy>,
+}
+
+/// One shard's copy of a stream.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StreamCopy {
+    /// The shard that runs it.
+    pub shard: usize,
+    /// Datagrams read from the kernel.
+    pub received: u64,
+    /// Datagrams put into its log.
+    pub published: u64,
+    /// Datagrams that the kernel dropped before this copy could read them.
+    pub lost_kernel: u64,
+    /// Subscribers on this shard.
+    pub subscribers: usize,
 }
 
 /// Datagrams that were read and not published.
@@ -177,156 +203,6 @@ pub struct LogStatus {
     pub datagrams: u64,
 }
 
-/// One open session.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SessionStatus {
-    /// Number of the session; not used again while the gateway runs.
-    pub number: u64,
-    /// The shard that serves it.
-    pub shard: usize,
-    /// The client's address and port.
-    pub peer: String,
-    /// `websocket`, `wscast.v1` or `http`.
-    pub kind: &'static str,
-    /// Seconds since it was opened.
-    pub seconds: f64,
-    /// True while the client's socket takes no more.
-    pub blocked: bool,
-    /// Bytes given to the kernel for this client, frames and control.
-    pub bytes: u64,
-    /// One entry for each stream it reads.
-    pub subscriptions: Vec<SubscriptionStatus>,
-    /// What it sends to its group, where it has sent anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sender: Option<SenderStatus>,
-    /// The senders that it has open (`wscast.v1`).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub senders: Vec<SenderStatus>,
-    /// The books of the streams that it has left and the senders that it has closed, where there are any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<EndedParts>,
-}
-
-/// The sums of what a session has ended before its own end.
-///
-/// They balance: `published = written + withheld + lost.*` and `accepted = sent + refused.*`, exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct EndedParts {
-    /// Streams that it left.
-    pub subscriptions: u64,
-    /// Datagrams published while subscribed, replayed ones included.
-    pub published: u64,
-    /// Datagrams whose last byte the kernel took.
-    pub written: u64,
-    /// Not meant for this client.
-    pub withheld: u64,
-    /// Lost to this client, by cause; `closed` were not written when it left.
-    pub lost: ClientLosses,
-    /// Senders that it closed.
-    pub senders: u64,
-    /// Frames for them.
-    pub accepted: u64,
-    /// Datagrams handed to the kernel.
-    pub sent: u64,
-    /// Not sent, by cause.
-    pub refused: RefusedSends,
-}
-
-/// The books of one client on one stream.
-///
-/// They balance: `published = written + withheld.* + lost.* + pending`, exactly.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SubscriptionStatus {
-    /// Number of the stream.
-    pub stream: u32,
-    /// `239.1.2.3:5000`.
-    pub group: String,
-    /// The interface by name.
-    pub interface: String,
-    /// Datagrams published while subscribed, replayed ones included.
-    pub published: u64,
-    /// Datagrams whose last byte the kernel took.
-    pub written: u64,
-    /// Not meant for this client.
-    pub withheld: Withheld,
-    /// Lost to this client, by cause.
-    pub lost: ClientLosses,
-    /// In the log, not written yet.
-    pub pending: u64,
-}
-
-/// Datagrams that a client was not meant to get.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Withheld {
-    /// Its own sends (`echo=0`).
-    pub echo: u64,
-    /// Passed over by `overflow=latest`.
-    pub latest: u64,
-}
-
-/// Datagrams lost to a client, by the bound that it broke.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ClientLosses {
-    /// It lagged more than `lag-bytes`.
-    pub bytes: u64,
-    /// It lagged more than `lag-datagrams`.
-    pub datagrams: u64,
-    /// It lagged more than `lag-age`.
-    pub age: u64,
-    /// Not written when the connection or the subscription ended.
-    pub closed: u64,
-}
-
-/// What a client sends.
-///
-/// The books balance: `accepted = sent + refused.*`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SenderStatus {
-    /// The group.
-    pub group: String,
-    /// The interface by name.
-    pub interface: String,
-    /// Our address and port there, where replies come back.
-    pub source: String,
-    /// Frames that the client sent.
-    pub accepted: u64,
-    /// Datagrams handed to the kernel.
-    pub sent: u64,
-    /// Not sent, by cause.
-    pub refused: RefusedSends,
-    /// Unicast replies that came back to the client.
-    pub replies: u64,
-    /// Replies lost because the client read too slowly.
-    pub replies_lost: u64,
-}
-
-/// Client frames that were not sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RefusedSends {
-    /// Over the rate of the session, the group or the gateway.
-    pub rate: u64,
-    /// Larger than `send-size`.
-    pub size: u64,
-    /// The kernel refused: queue full, no route, firewall, interface away.
-    pub kernel: u64,
-}
-
-/// A session that ended.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ClosedSession {
-    /// Its books at the end; `pending` is 0, what was not written stands under `lost.closed`.
-    #[serde(flatten)]
-    pub session: SessionStatus,
-    /// The close code: ours, or the client's, or 1006 where there was none.
-    pub code: u16,
-    /// The close reason.
-    pub reason: String,
-    /// `client`, `gateway` or `network`.
-    pub closed_by: &'static str,
-    /// When its books were closed, in seconds since the gateway's start.
-    pub closed_at: f64,
-}
-
 /// One network interface as it is now.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct InterfaceStatus {
@@ -348,41 +224,6 @@ pub struct InterfaceStatus {
     pub mtu: u32,
 }
 
-impl SessionStatus {
-    /// The sums of all its streams and senders, those that it has ended included.
-    #[must_use]
-    pub fn sums(&self) -> EndedParts {
-        let mut sums = self.ended.unwrap_or_default();
-        self.subscriptions.iter().for_each(|books| sums.add_subscription(books));
-        self.sender.iter().chain(&self.senders).for_each(|books| sums.add_sender(books));
-        sums
-    }
-}
-
-impl EndedParts {
-    /// Adds the last books of a stream that was left.
-    pub fn add_subscription(&mut self, books: &SubscriptionStatus) {
-        self.subscriptions += 1;
-        self.published += books.published;
-        self.written += books.written;
-        self.withheld += books.withheld.echo + books.withheld.latest;
-        self.lost.bytes += books.lost.bytes;
-        self.lost.datagrams += books.lost.datagrams;
-        self.lost.age += books.lost.age;
-        self.lost.closed += books.lost.closed;
-    }
-
-    /// Adds the last books of a sender that was closed.
-    pub fn add_sender(&mut self, books: &SenderStatus) {
-        self.senders += 1;
-        self.accepted += books.accepted;
-        self.sent += books.sent;
-        self.refused.rate += books.refused.rate;
-        self.refused.size += books.refused.size;
-        self.refused.kernel += books.refused.kernel;
-    }
-}
-
 impl Status {
     /// Adds what another shard says.
     pub fn absorb(&mut self, other: Status) {
@@ -395,13 +236,84 @@ impl Status {
         }
     }
 
-    /// Brings everything in order, newest endings first, and keeps the endings bounded.
+    /// Brings everything in order, newest endings first, makes one of the copies of a stream, and keeps the endings bounded.
     pub fn settle(&mut self) {
-        self.streams.sort_by_key(|stream| stream.number);
+        self.streams.sort_by_key(|stream| (stream.number, stream.shard));
+        self.ended_streams.sort_by_key(|stream| (stream.number, stream.shard));
+        join_copies(&mut self.streams);
+        join_copies(&mut self.ended_streams);
         self.sessions.sort_by_key(|session| session.number);
         self.closed.sort_by(|one, other| other.closed_at.total_cmp(&one.closed_at));
         self.closed.truncate(RECENTLY_CLOSED);
         self.ended_streams.sort_by_key(|stream| std::cmp::Reverse(stream.number));
         self.ended_streams.truncate(RECENTLY_CLOSED);
+    }
+}
+
+/// Makes one entry of those that follow one another with the same number.
+fn join_copies(streams: &mut Vec<StreamStatus>) {
+    let mut joined: Vec<StreamStatus> = Vec::with_capacity(streams.len());
+    for stream in streams.drain(..) {
+        match joined.last_mut() {
+            Some(first) if first.number == stream.number => first.absorb(stream),
+            _ => joined.push(stream),
+        }
+    }
+    *streams = joined;
+}
+
+impl StreamStatus {
+    fn absorb(&mut self, other: StreamStatus) {
+        let copy = |stream: &StreamStatus| StreamCopy {
+            shard: stream.shard,
+            received: stream.received,
+            published: stream.published,
+            lost_kernel: stream.lost.kernel,
+            subscribers: stream.subscribers,
+        };
+        let mut copies = std::mem::take(&mut self.copies);
+        if copies.is_empty() {
+            copies.push(copy(self));
+        }
+        copies.push(copy(&other));
+        let subscribers = self.subscribers + other.subscribers;
+        if other.received < self.received {
+            *self = other;
+        }
+        self.subscribers = subscribers;
+        self.copies = copies;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_a_stream_are_one_entry_with_the_books_of_the_worst() {
+        let copy = |number, shard, received, subscribers| StreamStatus {
+            number,
+            shard,
+            received,
+            published: received,
+            lost: StreamLosses { kernel: 100 - received, interface: Some(0) },
+            subscribers,
+            ..StreamStatus::default()
+        };
+        let mut whole = Status::default();
+        for shard in 0..3 {
+            let streams = vec![
+                copy(7, shard, 90 + shard as u64 % 2 * 5, 1 + shard),
+                copy(8 + shard as u32, shard, 1, 0),
+            ];
+            whole.absorb(Status { streams, ..Status::default() });
+        }
+        whole.settle();
+        let numbers: Vec<_> =
+            whole.streams.iter().map(|stream| (stream.number, stream.copies.len())).collect();
+        assert_eq!(numbers, [(7, 3), (8, 0), (9, 0), (10, 0)]);
+        let joined = &whole.streams[0];
+        assert_eq!((joined.received, joined.lost.kernel, joined.subscribers), (90, 10, 6));
+        assert_eq!(joined.copies[1].received, 95);
     }
 }

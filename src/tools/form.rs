@@ -18,6 +18,8 @@ pub struct Arrival<'a> {
     pub interface: Option<&'a str>,
     /// TTL or hop limit on arrival.
     pub ttl: Option<u8>,
+    /// Number within the gateway's stream, where one is told.
+    pub sequence: Option<u32>,
     /// The UDP payload.
     pub payload: &'a [u8],
 }
@@ -51,6 +53,8 @@ struct Object<'a> {
     interface: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u32>,
     length: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -78,6 +82,7 @@ impl Form {
                     source: arrival.source,
                     interface: arrival.interface,
                     ttl: arrival.ttl,
+                    sequence: arrival.sequence,
                     length: arrival.payload.len(),
                     text,
                     base16: text.is_none().then(|| base16(arrival.payload)),
@@ -143,6 +148,7 @@ mod tests {
             source: Some(SocketAddr::from(([10, 0, 0, 1], 4000))),
             interface: Some("lan0"),
             ttl: Some(1),
+            sequence: None,
             payload,
         };
         let mut out = Vec::new();

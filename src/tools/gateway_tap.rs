@@ -1,4 +1,4 @@
-//! What `wscast listen` hears at a gateway's URL, over a WebSocket.
+//! What `wscast listen` hears at a gateway's URL, as a player does: payloads and nothing else.
 
 use std::time::Duration;
 
@@ -76,6 +76,7 @@ impl GatewayTap {
                     source: None,
                     interface: self.interface.as_deref(),
                     ttl: None,
+                    sequence: None,
                     payload: &message.into_data(),
                 }),
                 // Pings are answered by the library.

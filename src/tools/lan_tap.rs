@@ -125,6 +125,7 @@ impl LanTap {
                     source: Some(received.source),
                     interface: Some(name),
                     ttl: received.ttl,
+                    sequence: None,
                     payload: received.payload,
                 });
             }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncWriteExt, Stdout};
 
 use crate::cli::ListenArgs;
+use crate::client::Losses;
 use crate::tools::counters::{LiveLine, REFRESH, Traffic, say};
 use crate::tools::failure::Failure;
 use crate::tools::form::{Arrival, Form};
@@ -16,6 +17,7 @@ use crate::tools::lan_tap::{LanTap, LanTarget};
 use crate::tools::sequence::{SequenceCounts, Sequences};
 use crate::tools::serve::block_on;
 use crate::tools::stop::Stop;
+use crate::tools::v1_tap::{V1Tap, V1Target};
 
 /// What was heard so far, and what of it is to be written.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ enum Target {
 enum Tap {
     Lan(LanTap),
     Gateway(Box<GatewayTap>),
+    V1(Box<V1Tap>),
 }
 
 /// Listens until the count is reached, the time is over, a signal comes or nobody reads what is written.
@@ -62,7 +65,7 @@ async fn listen(arguments: &ListenArgs, target: Target) -> Result<(), Failure> {
     let stop = Stop::at_signal()?.or_after(arguments.seconds);
     let mut tap = match &target {
         Target::Lan(lan) => Tap::Lan(LanTap::open(lan, arguments.interface.as_ref(), arguments.quiet)?),
-        Target::Gateway(url) => Tap::Gateway(Box::new(GatewayTap::open(url, arguments.quiet).await?)),
+        Target::Gateway(url) => Tap::at(url, arguments).await?,
     };
     let mut heard = Heard::new(form(arguments), arguments.count.unwrap_or(u64::MAX));
     let free = arguments.quiet || !io::stdout().is_terminal();
@@ -99,10 +102,8 @@ async fn listen(arguments: &ListenArgs, target: Target) -> Result<(), Failure> {
     if arguments.json {
         say(heard.object(&tap));
     }
-    if let Tap::Gateway(gateway) = tap
-        && result.is_ok()
-    {
-        gateway.close().await;
+    if result.is_ok() {
+        tap.close().await;
     }
     result
 }
@@ -148,10 +149,22 @@ impl Target {
 }
 
 impl Tap {
+    /// Over `wscast.v1` where the gateway speaks it and the URL can be asked for so; it tells more and mends itself.
+    async fn at(url: &str, arguments: &ListenArgs) -> Result<Tap, Failure> {
+        let target = if arguments.no_v1 { None } else { V1Target::of(url) };
+        if let Some(target) = target
+            && let Some(tap) = V1Tap::open(url, target, arguments.quiet).await?
+        {
+            return Ok(Tap::V1(Box::new(tap)));
+        }
+        Ok(Tap::Gateway(Box::new(GatewayTap::open(url, arguments.quiet).await?)))
+    }
+
     async fn hear(&mut self, heard: &mut Heard) -> Result<Hearing, Failure> {
         match self {
             Tap::Lan(lan) => lan.hear(heard).await.map(|()| Hearing::GoesOn),
             Tap::Gateway(gateway) => gateway.hear(heard).await,
+            Tap::V1(v1) => v1.hear(heard).await,
         }
     }
 
@@ -159,7 +172,23 @@ impl Tap {
     fn drops(&self) -> Option<u64> {
         match self {
             Tap::Lan(lan) => Some(lan.drops()),
-            Tap::Gateway(_) => None,
+            Tap::Gateway(_) | Tap::V1(_) => None,
+        }
+    }
+
+    /// What was lost between the network and here, where a gateway tells.
+    fn losses(&self) -> Option<Losses> {
+        match self {
+            Tap::V1(v1) => Some(v1.losses()),
+            Tap::Lan(_) | Tap::Gateway(_) => None,
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Tap::Lan(_) => {}
+            Tap::Gateway(gateway) => gateway.close().await,
+            Tap::V1(v1) => v1.close().await,
         }
     }
 }
@@ -217,6 +246,9 @@ impl Heard {
     fn summarize(&self, tap: &Tap) {
         let (traffic, counts, drops) = (&self.traffic, self.sequences.counts(), tap.drops());
         say(format_args!("received {traffic}"));
+        if let Some(losses) = tap.losses().filter(|losses| *losses != Losses::default()) {
+            say(losses);
+        }
         if counts.numbered > 0 {
             say(format_args!("of {} numbered: {counts}", counts.numbered));
         }
@@ -241,6 +273,7 @@ impl Heard {
             "bits_per_second": traffic.bits_per_second(),
             "sequence": (counts.numbered > 0).then_some(counts),
             "kernel_drops": tap.drops(),
+            "lost": tap.losses(),
         })
     }
 }

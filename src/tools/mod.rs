@@ -22,3 +22,4 @@ pub mod sequence;
 pub mod serve;
 pub mod stop;
 pub mod timestamp;
+pub mod v1_tap;

@@ -96,10 +96,8 @@ impl Egress {
     /// The socket can take more.
     pub fn resume(&self) {
         let mut state = self.state.borrow_mut();
-        if state.blocked {
-            state.blocked = false;
-            self.pump(&mut state, true);
-        }
+        state.blocked = false;
+        self.pump(&mut state, true);
     }
 
     /// Puts whole control frames out, at the next boundary.

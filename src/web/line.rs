@@ -221,6 +221,8 @@ pub async fn finish(writer: &dyn WritePath, socket: &TcpStream) -> Ending {
     let ended = writer.ending().is_some();
     if ended && !writer.is_dead() {
         let written = tokio::time::timeout(CLOSING, async {
+            // The end may have come to a client whose socket was never full.
+            writer.resume();
             while !writer.is_finished() {
                 if socket.writable().await.is_err() {
                     break;

@@ -1,17 +1,27 @@
 //! The copied rest of a frame that a slow client has begun, so that its cursor may move on.
 
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 /// A rest up to this size belongs to the client's own memory; larger ones share [`RestPool`].
 const FREE: usize = 4 << 10;
-/// Bytes of larger rests that a shard may hold at once.
+/// Bytes of larger rests that the gateway may hold at once; each shard has its share.
 pub const POOL: usize = 8 << 20;
 
 /// Room for the rests of large frames, shared by the clients of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RestPool {
     used: Cell<usize>,
+    most: usize,
+}
+
+impl RestPool {
+    /// The share of one of `shards`.
+    #[must_use]
+    pub fn of(shards: NonZeroUsize) -> Rc<Self> {
+        Rc::new(RestPool { used: Cell::new(0), most: POOL / shards })
+    }
 }
 
 /// One client's rest; empty most of the time.
@@ -50,7 +60,7 @@ impl Rest {
         if self.bytes.len() > FREE && self.pooled == 0 {
             self.pooled = self.bytes.len();
             self.pool.used.set(self.pool.used.get() + self.pooled);
-            if self.pool.used.get() > POOL {
+            if self.pool.used.get() > self.pool.most {
                 self.release();
                 return false;
             }
@@ -96,7 +106,7 @@ mod tests {
 
     #[test]
     fn large_rests_share_a_pool_and_give_back() {
-        let pool = Rc::<RestPool>::default();
+        let pool = RestPool::of(NonZeroUsize::MIN);
         let rest = |bytes: usize| {
             let mut rest = Rest::new(Rc::clone(&pool));
             rest.buffer().resize(bytes, 0);

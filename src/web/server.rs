@@ -133,6 +133,7 @@ impl Server {
     /// A front for `hub`.
     #[must_use]
     pub fn new(shard: usize, hub: Rc<Hub>, config: Arc<Config>, facts: Arc<Facts>) -> Rc<Self> {
+        let rest_pool = RestPool::of(config.threads);
         let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
         Rc::new(Server {
             shard,
@@ -143,7 +144,7 @@ impl Server {
             conversations: RefCell::default(),
             closed: RefCell::default(),
             refused: RefCell::default(),
-            rest_pool: Rc::default(),
+            rest_pool,
             scratch: Rc::new(RefCell::new(vec![0; 65536])),
             outgoing: RefCell::default(),
             watching: Watching::default(),

@@ -257,7 +257,7 @@ lab_test! {
             ("/udp/239.1.2.3:5000?receive=0", 403, 4403, "not_allowed: "),
             ("/udp/239.1.2.3:5000?ttl=200", 403, 4403, "not_allowed: "),
             ("/nothing", 404, 4404, "not_found: "),
-            ("/v1", 404, 4404, "not_found: "),
+            ("/v2", 404, 4404, "not_found: "),
             ("/streams/unknown", 404, 4404, "not_found: "),
             ("/udp/239.1.2.3:5000?interface=nope0", 404, 4404, "not_found: "),
         ] {

@@ -9,7 +9,11 @@ use crate::support::gateway::{TestGateway, assert_session_balances, assert_strea
 use crate::support::lab::{Lab, Multicast, lab_test};
 use crate::support::v1::{Event, V1Client};
 
+mod life;
+mod losses;
 mod mistakes;
+mod sending;
+mod slow;
 mod streams;
 
 const GROUP: &str = "239.1.2.3:5000";
@@ -116,16 +120,12 @@ lab_test! {
                     let record = client.record_of(joined);
                     assert_eq!((number_of(&record.payload), u64::from(record.sequence)), (number, next + place as u64));
                 }
-                if threads == "1" {
-                    assert_eq!(next, raw_only.end, "the sequence is the stream's");
-                }
+                assert_eq!(next, raw_only.end, "the sequence is the stream's");
             }
             let status = gateway.status();
             for stream in status["streams"].as_array().expect("a list") {
                 assert_stream_balances(stream);
-                if threads == "1" {
-                    assert_eq!((&stream["published"], &stream["subscribers"]), (&json!(210), &json!(4)));
-                }
+                assert_eq!((&stream["published"], &stream["subscribers"]), (&json!(210), &json!(4)));
             }
             for session in status["sessions"].as_array().expect("a list") {
                 let (published, written, lost) = assert_session_balances(session);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +52,12 @@ impl<'a> TestGateway<'a> {
         Self::start_with(lab, &[&listen[..], &OPEN[..], arguments].concat())
     }
 
+    /// The same at an address: where one was that has ended.
+    pub fn start_at(lab: &'a Lab, address: SocketAddr, arguments: &[&str]) -> Self {
+        let address = address.to_string();
+        Self::start_with(lab, &[&["--listen", &address][..], &OPEN[..], arguments].concat())
+    }
+
     /// On host `gw`, with these arguments of `wscast serve` and no others.
     pub fn start_with(lab: &'a Lab, arguments: &[&str]) -> Self {
         Self::start_in(lab, arguments, &[])
@@ -59,12 +65,17 @@ impl<'a> TestGateway<'a> {
 
     /// The same with environment variables.
     pub fn start_in(lab: &'a Lab, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = lab
-            .command("gw", env!("CARGO_BIN_EXE_wscast"))
-            .arg("serve")
-            .args(arguments)
-            .env("RUST_LOG", "debug")
-            .envs(environment.iter().copied())
+        Self::spawn(lab, arguments, |command| command.envs(environment.iter().copied()))
+    }
+
+    /// The same without one that the suite was started with.
+    pub fn start_without(lab: &'a Lab, arguments: &[&str], variable: &str) -> Self {
+        Self::spawn(lab, arguments, |command| command.env_remove(variable))
+    }
+
+    fn spawn(lab: &'a Lab, arguments: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = lab.command("gw", env!("CARGO_BIN_EXE_wscast"));
+        let mut child = prepare(command.arg("serve").args(arguments).env("RUST_LOG", "debug"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Error, Message};
 
 use super::gateway::TestGateway;
-use super::lab::PATIENCE;
+use super::lab::{Lab, PATIENCE};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,6 +245,16 @@ impl V1Client {
         }
         if Instant::now() >= deadline { Read::Nothing } else { Read::Some }
     }
+}
+
+/// A connection from `cli` with a small receive buffer: what is not read soon waits in the gateway.
+pub fn slow_connection(lab: &Lab, gateway: &TestGateway<'_>) -> TcpStream {
+    lab.on("cli", || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
+        socket.set_recv_buffer_size(4 << 10).expect("SO_RCVBUF");
+        socket.connect(&gateway.address.into()).expect("connect to the gateway");
+        TcpStream::from(socket)
+    })
 }
 
 /// A `join` of `group` (`239.1.2.3:5000`, `[ff15::42]:5000`) with more fields, `id` among them or 1.

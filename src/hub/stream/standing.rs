@@ -53,7 +53,7 @@ impl Stream {
             SourceFilter::Exclude(sources) => (&[][..], &sources[..]),
         };
         StreamStatus {
-            number: self.number,
+            number: self.run.number(),
             shard: self.settings.shard,
             group: self.key.group.to_string(),
             sources: sources.iter().map(ToString::to_string).collect(),
@@ -80,6 +80,7 @@ impl Stream {
                 granted: attachment.granted,
             },
             log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
+            copies: Vec::new(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Session {
                 return self.tell_error(ErrorNotice { id, retry, ..error });
             }
         };
-        stream.want_records();
+        stream.begin_records();
         let (cursor, lost) = self.start(&stream, wishes);
         let number = stream.number();
         let reading = Reading::new(Rc::clone(&stream), cursor, wishes.overflow, wishes.echo);

@@ -25,10 +25,8 @@ impl WritePath for Egress {
 
     fn resume(&self) {
         let mut state = self.state.borrow_mut();
-        if state.blocked {
-            state.blocked = false;
-            self.pump(&mut state, true);
-        }
+        state.blocked = false;
+        self.pump(&mut state, true);
     }
 
     fn control(&self, frames: &[u8]) {

@@ -52,7 +52,7 @@ impl Subscriber for Egress {
         let mut state = self.state.borrow_mut();
         let written = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
         let Some(written) = self.took(&mut state, Some(written)) else { return };
-        self.advance(&mut state, slot, written as u64);
+        state.advance(slot, written as u64);
         if written < offered {
             self.block(&mut state);
         } else if state.readings[slot].goes_on() {

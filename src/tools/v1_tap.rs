@@ -1,0 +1,145 @@
+//! What `wscast listen` hears at a gateway over `wscast.v1`: datagrams with their circumstances, losses and states.
+
+use futures_util::FutureExt;
+
+use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription};
+use crate::model::control::Join;
+use crate::model::request::{Route, StreamOptions, StreamRequest, Target, parse};
+use crate::tools::counters::say;
+use crate::tools::failure::Failure;
+use crate::tools::form::Arrival;
+use crate::tools::listen::{Heard, Hearing};
+use crate::tools::timestamp;
+
+/// A subscription at a gateway, by its stream's URL.
+pub struct V1Tap {
+    gateway: Gateway,
+    subscription: Subscription,
+    url: String,
+    quiet: bool,
+}
+
+/// A stream's URL as `wscast.v1` asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct V1Target {
+    gateway: String,
+    join: Join,
+}
+
+/// Events taken at once, before they are written.
+const TURN: usize = 256;
+
+impl V1Target {
+    /// What `url` asks for, where `wscast.v1` can: named streams, and options that are for players and for sending, it
+    /// can't.
+    #[must_use]
+    pub fn of(url: &str) -> Option<V1Target> {
+        let (authority, rest) = url.strip_prefix("ws://")?.split_once('/')?;
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        if query.is_some_and(|query| query.contains("token=")) {
+            return None;
+        }
+        let Ok(Route::Stream(StreamRequest { target: Target::Group { group, filter }, options })) =
+            parse(&format!("/{path}"), query)
+        else {
+            return None;
+        };
+        // The sources of `exclude=` stand in the filter.
+        let StreamOptions { interface, overflow, replay, latency, exclude: _, echo, .. } = options.clone();
+        let join = Join { filter, interface, echo, overflow, replay, latency, ..Join::of(group) };
+        let rest = (options.replies, options.ttl, options.loopback, options.receive);
+        let gateway = format!("ws://{authority}");
+        (rest == (false, None, None, true)).then_some(V1Target { gateway, join })
+    }
+}
+
+impl V1Tap {
+    /// Connects and joins; `None` where no `wscast.v1` is spoken.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] where nobody answers, or with the gateway's words.
+    pub async fn open(url: &str, target: V1Target, quiet: bool) -> Result<Option<V1Tap>, Failure> {
+        let gateway = match client::connect(&target.gateway, Options::default()).await {
+            Ok(gateway) => gateway,
+            Err(ClientError::NotSpoken { .. } | ClientError::Refused { status: 400 | 404 | 426, .. }) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(Failure::Running(error.to_string())),
+        };
+        let subscription = match gateway.join(target.join).await {
+            Ok(subscription) => subscription,
+            Err(error) => return Err(Failure::Running(format!("listening to {url}: {error}"))),
+        };
+        Ok(Some(V1Tap { gateway, subscription, url: url.to_owned(), quiet }))
+    }
+
+    /// Waits for events and takes what is there.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] where the gateway ended it for good; a connection that is lost is tried again.
+    pub async fn hear(&mut self, heard: &mut Heard) -> Result<Hearing, Failure> {
+        let mut next = self.subscription.next().await;
+        for _ in 0..TURN {
+            match next {
+                Some(Event::Datagram(datagram)) => heard.take(&Arrival {
+                    time: if datagram.arrival > 0 { datagram.arrival } else { timestamp::now() },
+                    source: Some(datagram.source).filter(|source| source.port() > 0),
+                    interface: Some(&datagram.interface),
+                    ttl: datagram.ttl,
+                    sequence: Some(datagram.sequence),
+                    payload: &datagram.payload,
+                }),
+                Some(Event::State { state, interface }) if !self.quiet => {
+                    say(format_args!("{}: {state} on {interface} there", self.url));
+                }
+                Some(Event::State { .. }) => {}
+                Some(Event::Lost(loss)) => say(format_args!("wscast: {loss}")),
+                Some(Event::Away) => say("wscast: the connection is lost: trying again"),
+                Some(Event::Ended(reason)) => {
+                    return Err(Failure::Running(format!("listening to {}: {reason}", self.url)));
+                }
+                None => return Ok(Hearing::Over),
+            }
+            next = match self.subscription.next().now_or_never() {
+                Some(next) => next,
+                None => break,
+            };
+        }
+        Ok(Hearing::GoesOn)
+    }
+
+    /// What was lost on the way.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.subscription.losses()
+    }
+
+    /// Says goodbye, and waits a second at most for the answer.
+    pub async fn close(self) {
+        self.gateway.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_v1_can_ask_for_are_told_apart() {
+        let target =
+            V1Target::of("ws://[::1]:8080/udp/10.0.0.5@232.1.2.3:5000?interface=lan0&replay=5&echo=1");
+        let V1Target { gateway, join } = target.expect("it can");
+        assert_eq!((&*gateway, join.group.to_string()), ("ws://[::1]:8080", "232.1.2.3:5000".to_owned()));
+        assert!(join.echo && join.interface.is_some() && join.filter.sources().len() == 1);
+        for url in [
+            "ws://a/streams/b",
+            "ws://a/udp/239.1.2.3:5000?receive=0",
+            "ws://a/udp/239.1.2.3:5000?replies=1",
+            "ws://a/udp/239.1.2.3:5000?token=x",
+            "ws://a/udp/nonsense",
+            "ws://a",
+        ] {
+            assert_eq!(V1Target::of(url), None, "{url}");
+        }
+    }
+}
