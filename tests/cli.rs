@@ -131,6 +131,11 @@ fn mistakes_on_the_command_line_and_in_the_environment_are_usage() {
         (&["serve", "--limit", "all=5"], None, "all=off"),
         (&["serve", "--limit", "message-size=1024", "--limit", "send-size=2000"], None, "message-size"),
         (&["serve", "--allow-origin", "*"], None, "--allow-origin"),
+        (
+            &["serve", "--listen", "127.0.0.1:0", "--player", "/no/mpegts.js"],
+            None,
+            "reading the player /no/mpegts.js: ",
+        ),
         (&["serve", "--allow-host", "http://a"], None, "name alone"),
         (&["serve"], Some(("WSCAST_THREADS", "none")), "1 to 64"),
         (&["serve"], Some(("WSCAST_LIMIT", "streams=4,stream=5")), "no limit \"stream\""),

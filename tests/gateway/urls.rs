@@ -220,6 +220,8 @@ lab_test! {
         let status = gateway.status();
         assert_eq!(status["gateway"]["listen"][0], gateway.address.to_string());
         assert_eq!(status["gateway"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(status["interfaces"], all["interfaces"]);
+        assert_eq!((&status["gateway"]["player"], gateway.fetch("/player.js").status), (&false.into(), 404));
     }
 }
 

@@ -23,6 +23,7 @@ export async function watch(show) {
   // A stream's state comes this way too.
   gateway.addEventListener('state', (/** @type {any} */ { detail }) => detail.subscription || connection(detail));
   gateway.addEventListener('reconnect', (/** @type {any} */ { detail }) => back(detail));
+  gateway.addEventListener('error', (/** @type {any} */ { detail }) => banner(`The gateway says: ${detail.error.message}`, 'bad'));
   try {
     for await (const next of gateway.watch(INTERVAL)) {
       status = /** @type {Json} */ (next);
