@@ -95,11 +95,13 @@ impl Hub {
         let lease = |shared: &Option<Arc<SharedBudget>>| {
             shared.as_ref().map(|shared| Rc::new(Lease::new(Arc::clone(shared))))
         };
+        let ring = ring(settings.io_uring);
         let hub = Rc::new(Hub {
             gateway_lease: lease(&quota.send_rate),
             bandwidth_lease: lease(&quota.send_bandwidth),
             quota,
-            ring: ring(settings.io_uring),
+            gathering: Rc::new(Gathering::new(ring.clone())),
+            ring,
             settings,
             streams: RefCell::default(),
             ended: RefCell::default(),
@@ -108,7 +110,6 @@ impl Hub {
             interfaces: RefCell::default(),
             echoes: Rc::default(),
             batch: Rc::default(),
-            gathering: Rc::default(),
             epoch: Instant::now(),
             last_retry: Cell::new(None),
             retry: Notify::new(),

@@ -208,12 +208,21 @@ pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<TcpStream>, mut unr
                 Err(_) => writer.abandon(),
             },
             ready = socket.writable(), if writer.is_blocked() => match ready {
-                Ok(()) => writer.resume(),
+                Ok(()) => catch_up(talker).await,
                 Err(_) => writer.abandon(),
             },
             () = writer.wake().notified() => {}
         }
     }
+}
+
+/// Writes to a client who was blocked, when it is its turn: under overload everybody is, and whoever receives, asks for a
+/// page or pings must not wait for all of them.
+async fn catch_up<T: Talker>(talker: &Rc<T>) {
+    // The server never closes them; without one it would be everybody's turn.
+    let _turn = talker.server().turns().acquire().await;
+    talker.writer().resume();
+    tokio::task::yield_now().await;
 }
 
 /// Writes what must still be written and waits for the client's side; how it ended.

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -45,6 +45,8 @@ const SEND_BUFFER: usize = 128 << 10;
 const UNSENT: u32 = 64 << 10;
 /// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
 const AFTER_STALL: Duration = Duration::from_secs(10);
+/// Clients that catch up between two looks at everything else: each may write as much as the kernel takes.
+const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
 pub const TICK: Duration = Duration::from_millis(250);
 
@@ -117,6 +119,7 @@ pub struct Server {
     refused: RefCell<BTreeMap<String, u64>>,
     rest_pool: Rc<RestPool>,
     scratch: Rc<RefCell<Vec<u8>>>,
+    turns: Semaphore,
     outgoing: RefCell<TransmitBatch>,
     watching: Watching,
     tasks: TaskTracker,
@@ -145,6 +148,7 @@ impl Server {
             closed: RefCell::default(),
             refused: RefCell::default(),
             rest_pool,
+            turns: Semaphore::new(TURNS),
             scratch: Rc::new(RefCell::new(vec![0; 65536])),
             outgoing: RefCell::default(),
             watching: Watching::default(),
@@ -222,6 +226,12 @@ impl Server {
     #[must_use]
     pub fn scratch(&self) -> Rc<RefCell<Vec<u8>>> {
         Rc::clone(&self.scratch)
+    }
+
+    /// One for each client that may catch up before everything else of the shard has its turn again.
+    #[must_use]
+    pub fn turns(&self) -> &Semaphore {
+        &self.turns
     }
 
     /// What one session sends in one turn: empty before and after.

@@ -297,9 +297,9 @@ fn records(mut bytes: &[u8], message: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_at(40);
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
-        let half = |at: usize| u16::from_le_bytes(head[at..at + 2].try_into().unwrap());
-        let address = Ipv6Addr::from(<[u8; 16]>::try_from(&head[24..40]).unwrap());
+        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("as many bytes"));
+        let half = |at: usize| u16::from_le_bytes(head[at..at + 2].try_into().expect("as many bytes"));
+        let address = Ipv6Addr::from(<[u8; 16]>::try_from(&head[24..40]).expect("16 bytes"));
         let address = if head[1] & 1 == 0 {
             IpAddr::V4(address.to_ipv4_mapped().expect("an IPv4 source stands mapped"))
         } else {
@@ -314,7 +314,7 @@ fn records(mut bytes: &[u8], message: usize) -> Vec<Record> {
             sequence: word(8),
             source: SocketAddr::new(address, half(12)),
             ttl: head[14],
-            arrival: u64::from_le_bytes(head[16..24].try_into().unwrap()),
+            arrival: u64::from_le_bytes(head[16..24].try_into().expect("as many bytes")),
             payload: rest[..length].to_vec(),
             message,
         });

@@ -11,7 +11,7 @@ use crate::lan::membership::Membership;
 use crate::sys::batch::{BATCH, ReceiveBatch};
 
 /// Batches taken in one turn at most, before the subscribers get theirs.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 16;
 
 impl Stream {
     /// One turn: takes what the socket holds, then gives each subscriber its own; true when it may hold more.

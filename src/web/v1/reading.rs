@@ -96,6 +96,9 @@ impl Reading {
             if self.has_news() {
                 self.tell_losses(control);
             }
+            if self.granted.is_none() && !self.cursor.is_split() {
+                return end;
+            }
             let credit = self.credit().unwrap_or(u64::MAX);
             if end == self.cursor.position() || credit == 0 {
                 return self.cursor.position();

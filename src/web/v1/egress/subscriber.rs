@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::hub::cursor::{Cause, Cursor};
-use crate::hub::gathering::Gathered;
+use crate::hub::gathering::{Gathered, SendBy};
 use crate::hub::log::Log;
 use crate::hub::subscription::{Offer, Subscriber};
 use crate::model::request::Overflow;
@@ -94,6 +94,14 @@ impl Gathered for Egress {
         state.gathered = false;
         if state.takes_records() {
             self.pump(&mut state, false);
+        }
+    }
+
+    fn write_by(&self, send: SendBy<'_>) {
+        let mut state = self.state.borrow_mut();
+        state.gathered = false;
+        if state.takes_records() {
+            self.pump_by(&mut state, send);
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::cell::Ref;
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::hub::gathering::SendBy;
 use crate::hub::log::Log;
 use crate::web::v1::egress::{Egress, State};
 
@@ -32,7 +34,7 @@ impl Egress {
                 return;
             }
             let (ranges, count, again) = state.prepare();
-            let Some(complete) = self.write(state, &ranges[..count]) else { return };
+            let Some(complete) = self.write(state, &ranges[..count], None) else { return };
             if !complete {
                 self.block(state);
                 return;
@@ -43,9 +45,19 @@ impl Egress {
         }
     }
 
+    /// As [`Egress::pump`], with the first write made by `send`.
+    pub(super) fn pump_by(&self, state: &mut State, send: SendBy<'_>) {
+        let (ranges, count, again) = state.prepare();
+        match self.write(state, &ranges[..count], Some(send)) {
+            Some(true) if again => self.pump(state, false),
+            Some(false) => self.block(state),
+            Some(true) | None => {}
+        }
+    }
+
     /// One write: the rest of a frame, control, and the ranges. Whether the kernel took all; `None` when nothing more can be
     /// written now.
-    fn write(&self, state: &mut State, ranges: &[Range]) -> Option<bool> {
+    fn write(&self, state: &mut State, ranges: &[Range], send: Option<SendBy<'_>>) -> Option<bool> {
         // A frame that was begun is finished before control; then there is no other range.
         let control: &[u8] = if state.inside.is_some() { &[] } else { state.control.unwritten() };
         let rest = state.rest.unwritten();
@@ -73,11 +85,16 @@ impl Egress {
                     break;
                 }
             }
-            let written = match (count, self.socket.get()) {
-                (0, _) => return Some(true),
-                (_, None) => None,
-                (1, Some(socket)) => Some(socket.try_write(&parts[0])),
-                (_, Some(socket)) => Some(socket.try_write_vectored(&parts[..count])),
+            let parts = &parts[..count];
+            let written = match (parts, self.socket.get(), send) {
+                ([], ..) => return Some(true),
+                (_, None, _) => None,
+                (parts, Some(socket), Some(send)) => {
+                    let result = send(socket.as_fd(), parts);
+                    Some(usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)))
+                }
+                ([part], Some(socket), None) => Some(socket.try_write(part)),
+                (parts, Some(socket), None) => Some(socket.try_write_vectored(parts)),
             };
             (written, offered)
         };
@@ -115,7 +132,7 @@ impl Egress {
         }
         // What had no part is written next.
         let whole = ranges.iter().all(|range| state.readings[range.slot].cursor.position() >= range.end);
-        if whole { Some(true) } else { self.write(state, ranges) }
+        if whole { Some(true) } else { self.write(state, ranges, None) }
     }
 
     /// Takes note of what a write said; `None` when nothing more can be written now.
