@@ -12,7 +12,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::model::config::{IoUring, LogFormat, Overrides};
-use crate::model::group::Group;
+use crate::model::group::{Group, GroupError};
 use crate::model::limits::LimitSetting;
 use crate::model::policy::Spec;
 use crate::model::quantity::{parse_duration, parse_size};
@@ -209,7 +209,8 @@ pub struct DemoArgs {
   wscast listen 239.1.2.3:5000
   wscast listen 239.1.2.3:5000 --raw | ffplay -
   wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
-  wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts")]
+  wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
+      Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
 pub struct ListenArgs {
     /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// URL
     pub target: String,
@@ -260,10 +261,12 @@ pub struct ListenArgs {
 #[command(after_help = "Examples:
   echo hello | wscast send 239.1.2.3:5000 --line
   wscast send 239.1.2.3:5000 --count 1000 --rate 100 --size 1316 --number
+  wscast send ws://gateway.lan:8080/udp/239.1.2.3:5000 --line
   wscast send 239.1.2.3:5000 --interface eth0 --ttl 4 --size 1316 --rate 500 recording.ts")]
 pub struct SendArgs {
-    /// Group and port, as 239.1.2.3:5000 or [ff15::42]:5000
-    pub group: Group,
+    /// GROUP:PORT, or a gateway's ws://HOST:PORT/udp/GROUP:PORT to send through it
+    #[arg(value_parser = parse_send_target)]
+    pub target: SendTarget,
 
     /// File to send, - for standard input [default: made-up datagrams, or with --line standard input]
     pub file: Option<PathBuf>,
@@ -303,6 +306,22 @@ pub struct SendArgs {
     /// One datagram for each line of the input
     #[arg(long)]
     pub line: bool,
+}
+
+/// Where `wscast send` sends to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendTarget {
+    /// A group, from here.
+    Group(Group),
+    /// A group through a gateway, by URL.
+    Gateway(String),
+}
+
+fn parse_send_target(text: &str) -> Result<SendTarget, String> {
+    if text.contains("://") {
+        return Ok(SendTarget::Gateway(text.to_owned()));
+    }
+    text.parse().map(SendTarget::Group).map_err(|error: GroupError| error.to_string())
 }
 
 /// A duration where a bare number means seconds.

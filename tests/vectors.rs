@@ -129,11 +129,11 @@ fn malformed_records() {
     assert!(!vectors.from_gateway_malformed.is_empty() && !vectors.from_client_malformed.is_empty());
     for vector in &vectors.from_gateway_malformed {
         let bytes = bytes(&vector.hex);
-        vector.check(&Records::new(&bytes).map(|record| record.map(drop)).collect());
+        vector.check(&Records::new(&bytes).map(|record| record.map(drop)).collect::<Vec<_>>());
     }
     for vector in &vectors.from_client_malformed {
         let bytes = bytes(&vector.hex);
-        vector.check(&SendRecords::new(&bytes).map(|record| record.map(drop)).collect());
+        vector.check(&SendRecords::new(&bytes).map(|record| record.map(drop)).collect::<Vec<_>>());
     }
 }
 

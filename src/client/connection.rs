@@ -273,7 +273,14 @@ impl Connection {
                 talk.sink.feed(message).await?;
             }
             talk.sink.flush().await?;
-            while let Some(Ok(_)) = talk.stream.next().await {}
+            while let Some(Ok(message)) = talk.stream.next().await {
+                // What was refused at the end is told at the end.
+                if let Message::Text(text) = message
+                    && let Ok(notice) = Notice::decode(&text)
+                {
+                    self.registry.notice(notice, Instant::now());
+                }
+            }
             Ok::<(), tungstenite::Error>(())
         };
         // However it goes, this is the end.

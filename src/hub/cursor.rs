@@ -62,6 +62,8 @@ pub struct Cursor {
     split: bool,
     withheld: Withheld,
     lost: ClientLosses,
+    /// The sum of those that were passed over.
+    passed: u64,
 }
 
 impl Cursor {
@@ -99,6 +101,7 @@ impl Cursor {
             split: !log.begins(sequence),
             withheld: Withheld::default(),
             lost: ClientLosses::default(),
+            passed: 0,
         }
     }
 
@@ -290,6 +293,12 @@ impl Cursor {
         self.sequence - self.start - lost - withheld
     }
 
+    /// Datagrams passed over so far, for whatever cause.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed
+    }
+
     /// Datagrams withheld so far.
     #[must_use]
     pub fn withheld(&self) -> Withheld {
@@ -304,6 +313,7 @@ impl Cursor {
 
     fn pass(&mut self, log: &Log, to: u64, cause: Cause) {
         let passed = to - self.sequence;
+        self.passed += passed;
         *match cause {
             Cause::Bytes => &mut self.lost.bytes,
             Cause::Datagrams => &mut self.lost.datagrams,

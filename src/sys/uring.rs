@@ -87,6 +87,10 @@ impl SendRing {
             let headers: Vec<libc::msghdr> = batch.iter().map(header).collect();
             let entry = |number: usize| {
                 let socket = types::Fd(batch[number].socket.as_raw_fd());
+                if let [part] = batch[number].parts {
+                    let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+                    return opcode::Send::new(socket, part.as_ptr(), length).flags(FLAGS).build();
+                }
                 opcode::SendMsg::new(socket, &raw const headers[number]).flags(FLAGS.cast_unsigned()).build()
             };
             self.submit(batch.len(), entry, results);

@@ -9,6 +9,7 @@ pub mod demo_source;
 
 pub mod failure;
 pub mod form;
+pub mod gateway_outlet;
 pub mod gateway_tap;
 pub mod lan_tap;
 pub mod listen;

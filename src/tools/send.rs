@@ -5,7 +5,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use crate::cli::SendArgs;
+use crate::cli::{SendArgs, SendTarget};
 use crate::lan::interface::Interface;
 use crate::lan::transmit::{TransmitOptions, Transmitter};
 use crate::model::group::Group;
@@ -13,6 +13,7 @@ use crate::model::selector::InterfaceSelector;
 use crate::tools::content::{Content, Cut, Numbering};
 use crate::tools::counters::{LiveLine, REFRESH, Traffic, say};
 use crate::tools::failure::Failure;
+use crate::tools::gateway_outlet::GatewayOutlet;
 use crate::tools::pace::Pace;
 use crate::tools::place::Place;
 use crate::tools::refusal;
@@ -39,18 +40,10 @@ pub fn run(arguments: &SendArgs) -> Result<(), Failure> {
 
 async fn send(arguments: &SendArgs) -> Result<(), Failure> {
     let stop = Stop::at_signal()?;
-    let group = arguments.group;
-    let place = Place::find(&group, arguments.interface.as_ref())?.swap_remove(0);
-    if let Some(doubt) = place.doubt() {
-        say(format_args!("wscast: {doubt}"));
-    }
-    let options = TransmitOptions { ttl: arguments.ttl, loopback: !arguments.no_loop };
-    let transmitter = Transmitter::open(group, &place.interface, options)
-        .map_err(|error| Failure::Running(error.to_string()))?;
-    say(format_args!("sending to {group} on {} (chosen by {})", place.interface.name, place.chosen_by));
+    let (outlet, group) = Outlet::open(arguments).await?;
     let interval = arguments.interval.or(arguments.rate.map(Pace::interval)).unwrap_or_default();
     let mut sending = Sending {
-        transmitter,
+        outlet,
         content: content(arguments)?,
         pace: Pace::new(interval, Instant::now()),
         taken: None,
@@ -58,7 +51,6 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
         sent: Traffic::default(),
         full: 0,
         group,
-        interface: place.interface,
     };
     let mut live = LiveLine::on_terminal();
     let mut refresh = tokio::time::interval(REFRESH);
@@ -83,8 +75,16 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
         live.clear();
     }
     say(format_args!("sent {}{}", sending.sent, sending.losses()));
+    let Sending { outlet, sent, full, .. } = sending;
+    if let Outlet::Gateway(gateway) = outlet {
+        let (refused, words) = gateway.close().await;
+        if refused > 0 {
+            let words = format!("sending to {group}: the gateway refused {refused} of them: {words}");
+            return result.and(Err(Failure::Running(words)));
+        }
+    }
     result?;
-    if sending.sent.datagrams() == 0 && sending.full > 0 {
+    if sent.datagrams() == 0 && full > 0 {
         return Err(Failure::Running(format!("sending to {group}: nothing could be sent")));
     }
     Ok(())
@@ -92,7 +92,7 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
 
 /// One sending, on its way.
 struct Sending {
-    transmitter: Transmitter,
+    outlet: Outlet,
     content: Content,
     pace: Pace,
     /// Taken from the content and not sent yet.
@@ -100,10 +100,39 @@ struct Sending {
     /// How many may still be taken.
     left: u64,
     sent: Traffic,
-    /// Datagrams that the interface's queue had no room for.
+    /// Datagrams that the interface's queue had no room for, or that came while the gateway was away.
     full: u64,
     group: Group,
-    interface: Interface,
+}
+
+/// What datagrams leave through.
+enum Outlet {
+    /// An interface of this host.
+    Lan(Transmitter, Interface),
+    /// A gateway.
+    Gateway(Box<GatewayOutlet>),
+}
+
+impl Outlet {
+    /// Opens it and says so; with the group that is sent to.
+    async fn open(arguments: &SendArgs) -> Result<(Outlet, Group), Failure> {
+        let group = match &arguments.target {
+            SendTarget::Gateway(url) => {
+                let (gateway, group) = GatewayOutlet::open(url, arguments).await?;
+                return Ok((Outlet::Gateway(Box::new(gateway)), group));
+            }
+            SendTarget::Group(group) => *group,
+        };
+        let place = Place::find(&group, arguments.interface.as_ref())?.swap_remove(0);
+        if let Some(doubt) = place.doubt() {
+            say(format_args!("wscast: {doubt}"));
+        }
+        let options = TransmitOptions { ttl: arguments.ttl, loopback: !arguments.no_loop };
+        let transmitter = Transmitter::open(group, &place.interface, options)
+            .map_err(|error| Failure::Running(error.to_string()))?;
+        say(format_args!("sending to {group} on {} (chosen by {})", place.interface.name, place.chosen_by));
+        Ok((Outlet::Lan(transmitter, place.interface), group))
+    }
 }
 
 impl Sending {
@@ -134,7 +163,19 @@ impl Sending {
     /// Sends the datagram that was taken.
     async fn send(&mut self) -> Result<(), Failure> {
         while let Some(payload) = &self.taken {
-            match self.transmitter.send(payload) {
+            let (transmitter, interface) = match &self.outlet {
+                Outlet::Lan(transmitter, interface) => (transmitter, interface),
+                Outlet::Gateway(gateway) => {
+                    if gateway.send(payload).await? {
+                        self.sent.count(payload.len(), Instant::now());
+                    } else {
+                        self.full += 1;
+                    }
+                    self.taken = None;
+                    continue;
+                }
+            };
+            match transmitter.send(payload) {
                 Ok(()) => self.sent.count(payload.len(), Instant::now()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(FULL).await;
@@ -143,7 +184,7 @@ impl Sending {
                 // The queue empties by itself: what it had no room for is lost, what comes later is not.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.full += 1,
                 Err(error) => {
-                    let (size, group, interface) = (payload.len(), self.group, &self.interface);
+                    let (size, group) = (payload.len(), self.group);
                     let reason = refusal::reason(&error, size, group, interface);
                     return Err(Failure::Running(format!(
                         "sending {size} bytes to {group} on {}: {reason}",
@@ -158,18 +199,23 @@ impl Sending {
 
     /// For the live line.
     fn troubles(&self) -> String {
-        if self.full == 0 { String::new() } else { format!("queue full {}", self.full) }
+        match (self.full, &self.outlet) {
+            (0, _) => String::new(),
+            (full, Outlet::Lan(..)) => format!("queue full {full}"),
+            (full, Outlet::Gateway(_)) => format!("gateway away {full}"),
+        }
     }
 
     /// For the summary.
     fn losses(&self) -> String {
-        if self.full == 0 {
-            return String::new();
+        match (self.full, &self.outlet) {
+            (0, _) => String::new(),
+            (full, Outlet::Lan(_, interface)) => format!(
+                "; {full} more found the queue of {} full and are lost: send slower with --rate",
+                interface.name
+            ),
+            (full, Outlet::Gateway(_)) => format!("; {full} more found the gateway away and are lost"),
         }
-        format!(
-            "; {} more found the queue of {} full and are lost: send slower with --rate",
-            self.full, self.interface.name
-        )
     }
 }
 

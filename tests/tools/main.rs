@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed one fails its test
 #[path = "../support/mod.rs"]
 mod support;
+mod through_gateway;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
@@ -10,7 +11,6 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use support::lab::{Lab, PATIENCE, lab_test, skip, wait_for};
 
-/// The program under test.
 const WSCAST: &str = env!("CARGO_BIN_EXE_wscast");
 
 /// A running `wscast`, killed when the test lets go of it.

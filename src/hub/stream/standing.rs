@@ -29,6 +29,12 @@ impl Stream {
         self.ledger.kernel_drops()
     }
 
+    /// Grows with each loss that all subscribers are to be told of.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.lost_in_kernel() + self.outages_over()
+    }
+
     /// How often its interface was away and has come back.
     #[must_use]
     pub fn outages_over(&self) -> u64 {

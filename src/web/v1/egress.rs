@@ -25,6 +25,7 @@ use crate::model::status::SubscriptionStatus;
 use crate::web::control::Control;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::rest::{Rest, RestPool};
+use crate::web::v1::egress::writing::Due;
 use crate::web::v1::reading::{self, Reading};
 
 /// Control bytes that may wait; above it nothing more is read from the client, who causes most of them.
@@ -55,6 +56,8 @@ struct State {
     mine: Vec<SenderId>,
     /// What is told in its newest form only, when nothing else waits.
     newest: Option<Vec<u8>>,
+    /// What may be due.
+    due: Due,
     /// Whether it is among those to be written to.
     gathered: bool,
     /// Whether answers wait for the end of the turn that reads the client's messages.
@@ -79,6 +82,7 @@ impl Egress {
             inside: None,
             mine: Vec::new(),
             newest: None,
+            due: Due::ALL,
             gathered: false,
             held: false,
             blocked: true,
@@ -147,6 +151,7 @@ impl Egress {
         let mut state = self.state.borrow_mut();
         announce(&reading, state.control.buffer());
         let slot = state.readings.insert(reading);
+        state.due = Due::ALL;
         self.pump(&mut state, false);
         slot
     }
@@ -193,6 +198,7 @@ impl Egress {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get_mut(slot) else { return };
         reading.grant(datagrams);
+        state.due = Due::ALL;
         // It was as good as blocked.
         if !state.blocked {
             self.catch_up(&mut state);

@@ -23,7 +23,10 @@ pub struct Reading {
     pub echo: bool,
     /// Records that it has asked for in all; `None` for any number.
     granted: Option<u64>,
-    told: Told,
+    /// As of when the client knows of everything: [`Stream::losses`] and [`Cursor::passed`].
+    known: (u64, u64),
+    /// Apart from what is looked at for each write.
+    told: Box<Told>,
 }
 
 /// What the client knows.
@@ -43,7 +46,8 @@ impl Reading {
     #[must_use]
     pub fn new(stream: Rc<Stream>, cursor: Cursor, overflow: Overflow, echo: bool) -> Self {
         let kernel = stream.lost_in_kernel();
-        let told = Told {
+        let known = (stream.losses(), cursor.passed());
+        let told = Box::new(Told {
             kernel,
             client: 0,
             echo: 0,
@@ -51,8 +55,8 @@ impl Reading {
             outage_time: stream.outage_time(),
             state: stream.state(),
             kernel_before: kernel,
-        };
-        Reading { stream, cursor, overflow, echo, granted: None, told }
+        });
+        Reading { stream, cursor, overflow, echo, granted: None, known, told }
     }
 
     /// The state that the client knows.
@@ -86,8 +90,8 @@ impl Reading {
     }
 
     /// The end of what may be written of the log now, between frames. What must be told before, and messages that are for
-    /// this client alone, are appended to `control`.
-    pub fn prepare(&mut self, mine: &[SenderId], control: &mut Vec<u8>) -> u64 {
+    /// this client alone, are appended to `control`; the latter make it `carry` records.
+    pub fn prepare(&mut self, mine: &[SenderId], control: &mut Vec<u8>, carry: &mut bool) -> u64 {
         let stream = Rc::clone(&self.stream);
         let log = stream.records();
         let mine = if self.echo { &[] } else { mine };
@@ -107,6 +111,7 @@ impl Reading {
             let fits = log.frame_from(self.cursor.sequence() + 1) <= limit;
             if self.cursor.is_split() || !fits {
                 self.cursor.split_off(&log, credit, control);
+                *carry = true;
                 continue;
             }
             // Up to the last message that the credit covers whole.
@@ -166,13 +171,11 @@ impl Reading {
     }
 
     fn has_news(&self) -> bool {
-        self.told.kernel != self.stream.lost_in_kernel()
-            || self.told.outages != self.stream.outages_over()
-            || self.told.client != self.lost_to_client()
-            || self.told.echo != self.cursor.withheld().echo
+        self.known != (self.stream.losses(), self.cursor.passed())
     }
 
     fn tell_losses(&mut self, control: &mut Vec<u8>) {
+        self.known = (self.stream.losses(), self.cursor.passed());
         let stream = self.stream.number();
         let mut lost = |cause, datagrams, total, seconds| {
             put(control, &Notice::Lost(Lost { stream, datagrams, cause, total, seconds }));

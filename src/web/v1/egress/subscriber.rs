@@ -17,11 +17,12 @@ impl State {
 }
 
 impl Subscriber for Egress {
-    fn flush(&self, _: &Log, _: usize) {
+    fn flush(&self, _: &Log, slot: usize) {
         let mut state = self.state.borrow_mut();
         if !state.takes_records() {
             return;
         }
+        state.due.add(slot);
         if state.readings.len() == 1 {
             self.pump(&mut state, false);
         } else if !state.gathered
@@ -56,6 +57,7 @@ impl Subscriber for Egress {
         if written < offered {
             self.block(&mut state);
         } else if state.readings[slot].goes_on() {
+            state.due.add(slot);
             // The range goes on in the next chunk of the log.
             self.pump(&mut state, false);
         }

@@ -22,6 +22,25 @@ struct Range {
     end: u64,
 }
 
+/// The slots of readings that something may be due of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due(u64);
+
+impl Due {
+    /// Any of them.
+    pub(super) const ALL: Due = Due(u64::MAX);
+
+    /// This one too.
+    pub(super) fn add(&mut self, slot: usize) {
+        self.0 |= 1 << slot.min(63);
+    }
+
+    /// Slots from 63 on share a bit.
+    fn has(self, slot: usize) -> bool {
+        self.0 & (1 << slot.min(63)) != 0
+    }
+}
+
 impl Egress {
     /// Writes all that may be written now, in the order that keeps frames whole. `late` says that the client was not written
     /// to for a while, so that what it missed is passed over first.
@@ -153,6 +172,7 @@ impl Egress {
                 None
             }
             None => {
+                state.due = Due::ALL;
                 state.blocked = true;
                 None
             }
@@ -160,6 +180,7 @@ impl Egress {
     }
 
     pub(super) fn block(&self, state: &mut State) {
+        state.due = Due::ALL;
         state.blocked = true;
         if state.progress.is_none() {
             state.progress = Some(Instant::now());
@@ -189,20 +210,24 @@ impl State {
         {
             self.control.buffer().extend_from_slice(&newest);
         }
-        let State { readings, control, mine, carries, .. } = self;
+        let State { readings, control, mine, carries, due, .. } = self;
         for (slot, reading) in readings.iter_mut() {
             if count == RANGES {
                 again = true;
                 break;
             }
-            let handed = reading.cursor.handed();
-            let end = reading.prepare(mine, control.buffer());
-            *carries |= reading.cursor.handed() != handed;
+            if !due.has(slot) {
+                continue;
+            }
+            let end = reading.prepare(mine, control.buffer(), carries);
             if end > reading.cursor.position() {
                 ranges[count] = Range { slot, end };
                 count += 1;
                 again |= end < reading.stream.records().head();
             }
+        }
+        if !again {
+            *due = Due::default();
         }
         (ranges, count, again)
     }

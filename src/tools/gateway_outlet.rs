@@ -1,0 +1,81 @@
+//! Where `wscast send` sends through a gateway, over `wscast.v1`.
+
+use bytes::Bytes;
+
+use crate::cli::SendArgs;
+use crate::client::{self, Gateway, Options, SendError, Sender};
+use crate::model::control::OpenSend;
+use crate::model::group::Group;
+use crate::model::request::{Route, StreamRequest, Target, parse};
+use crate::tools::counters::say;
+use crate::tools::failure::Failure;
+
+/// A sender at a gateway.
+pub struct GatewayOutlet {
+    gateway: Gateway,
+    sender: Sender,
+    url: String,
+}
+
+impl GatewayOutlet {
+    /// Connects to the gateway of `url`, opens a sender to the group in its path, and says so.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for what is no such URL, [`Failure::Running`] where nobody answers, or with the gateway's words.
+    pub async fn open(url: &str, arguments: &SendArgs) -> Result<(GatewayOutlet, Group), Failure> {
+        let (gateway, open) = target(url, arguments)?;
+        let group = open.group;
+        let running = |error: client::ClientError| Failure::Running(format!("sending to {url}: {error}"));
+        let gateway = client::connect(&gateway, Options::default()).await.map_err(running)?;
+        let sender = gateway.sender(open).await.map_err(running)?;
+        if let Some((source, interface)) = sender.source() {
+            say(format_args!("sending to {group} through {url}, from {source} on {interface} there"));
+        }
+        Ok((GatewayOutlet { gateway, sender, url: url.to_owned() }, group))
+    }
+
+    /// Sends one datagram; false where the connection is away, and the datagram lost.
+    ///
+    /// # Errors
+    /// [`Failure::Running`] for a datagram that is too large, and where the gateway ended the sender.
+    pub async fn send(&self, payload: &[u8]) -> Result<bool, Failure> {
+        match self.sender.send(Bytes::copy_from_slice(payload)).await {
+            Ok(()) => Ok(true),
+            Err(SendError::Away) => Ok(false),
+            Err(error) => Err(Failure::Running(format!("sending to {}: {error}", self.url))),
+        }
+    }
+
+    /// Writes what is still to be written and says goodbye; how many datagrams the gateway refused, and its words.
+    pub async fn close(self) -> (u64, String) {
+        let GatewayOutlet { gateway, sender, .. } = self;
+        gateway.close().await;
+        (sender.refused(), sender.refusal().unwrap_or_default())
+    }
+}
+
+/// The gateway's address, and what is asked of it.
+fn target(url: &str, arguments: &SendArgs) -> Result<(String, OpenSend), Failure> {
+    let usage = |words: String| Failure::Usage(format!("sending to {url}: {words}"));
+    let malformed = || usage("write ws://HOST:PORT/udp/GROUP:PORT".to_owned());
+    if arguments.interface.is_some() {
+        return Err(usage(
+            "--interface is for sending here: write ?interface=NAME behind the URL".to_owned(),
+        ));
+    }
+    let (authority, rest) =
+        url.strip_prefix("ws://").and_then(|rest| rest.split_once('/')).ok_or_else(malformed)?;
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let route = parse(&format!("/{path}"), query).map_err(|error| usage(error.to_string()))?;
+    let Route::Stream(StreamRequest { target: Target::Group { group, .. }, options }) = route else {
+        return Err(malformed());
+    };
+    let open = OpenSend {
+        group,
+        interface: options.interface,
+        ttl: options.ttl.or(Some(arguments.ttl)),
+        loopback: if arguments.no_loop { Some(false) } else { options.loopback },
+        replies: false,
+    };
+    Ok((format!("ws://{authority}"), open))
+}
