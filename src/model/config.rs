@@ -227,6 +227,12 @@ impl Config {
             streams: file.streams,
         })
     }
+
+    /// The named streams for the status, by name.
+    #[must_use]
+    pub fn named_streams(&self) -> BTreeMap<String, NamedStreamStatus> {
+        self.streams.iter().map(|(name, stream)| (name.clone(), stream.status(name))).collect()
+    }
 }
 
 /// A list of flags, where any was given.

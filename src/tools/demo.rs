@@ -84,9 +84,11 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
         for (stream, transmitter) in streams.into_iter().zip(transmitters) {
             match stream.speaker {
                 Some(Speaker::Lines(source, interval)) => {
-                    drop(tokio::spawn(source.run(transmitter, interval)))
+                    tokio::spawn(source.run(transmitter, interval));
                 }
-                Some(Speaker::Picture) => drop(tokio::spawn(Picture::new().run(transmitter))),
+                Some(Speaker::Picture) => {
+                    tokio::spawn(Picture::new().run(transmitter));
+                }
                 None => {}
             }
         }

@@ -321,12 +321,7 @@ impl Server {
                 memory_bound_bytes: self.facts.memory_bound,
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
-                named_streams: self
-                    .config
-                    .streams
-                    .iter()
-                    .map(|(name, stream)| (name.clone(), stream.status(name)))
-                    .collect(),
+                named_streams: self.config.named_streams(),
                 policy: self.config.policy.status(),
                 player: self.facts.player.is_some(),
             },
