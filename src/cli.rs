@@ -157,6 +157,10 @@ pub struct ServeArgs {
     /// How long a stream stays joined after its last client, up to 60s [default: 2s]
     #[arg(long, value_name = "DURATION", env = "WSCAST_LINGER", value_parser = parse_linger)]
     pub linger: Option<Duration>,
+
+    /// The player mpegts.js for the page, as its npm package has it: dist/mpegts.js
+    #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
+    pub player: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -178,6 +182,7 @@ impl ServeArgs {
             receive_buffer: self.receive_buffer,
             max_ttl: self.max_ttl,
             linger: self.linger,
+            player: self.player,
         }
     }
 }
@@ -188,6 +193,10 @@ pub struct DemoArgs {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_listen)]
     pub listen: Option<SocketAddr>,
+
+    /// The player mpegts.js for the page, as its npm package has it: dist/mpegts.js
+    #[arg(long, value_name = "FILE")]
+    pub player: Option<PathBuf>,
 
     /// How log lines look [default: text]
     #[arg(long, value_name = "text|json")]

@@ -1,7 +1,9 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -29,6 +31,7 @@ use crate::sys::batch::BATCH;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
+use crate::web::asset::Asset;
 use crate::web::refusal::Refusal;
 use crate::web::rest;
 use crate::web::server::{Facts, Server, ShardCommand};
@@ -60,6 +63,14 @@ pub enum StartError {
     /// `io-uring = on`, and the kernel has none for us.
     #[error("opening an io_uring: {0}; the kernel or the container forbids it: leave --io-uring at auto")]
     IoUring(#[source] io::Error),
+    /// The file of `--player` could not be had.
+    #[error("reading the player {}: {reason}; give --player the file dist/mpegts.js of the npm package mpegts.js", .file.display())]
+    Player {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A shard's thread or runtime could not be had.
     #[error("starting a shard: {0}")]
     Shard(#[source] io::Error),
@@ -77,6 +88,8 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 const STOPPING: Duration = Duration::from_secs(8);
 /// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
 const BASE: u64 = 24 << 20;
+/// Bytes of a player's file; mpegts.js has 0.3 to 1 MB.
+const PLAYER: u64 = 8 << 20;
 /// Memory of one client, in bytes.
 const CLIENT: u64 = 16 << 10;
 
@@ -101,6 +114,7 @@ impl Gateway {
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
             turned_away: Mutex::default(),
+            player: config.player.as_deref().map(read_player).transpose()?,
         });
         warn_of(&config);
         describe_memory(&config, bound);
@@ -319,6 +333,19 @@ fn probe_io_uring(wanted: IoUring) -> Result<String, StartError> {
             Ok(format!("off: {error}"))
         }
     }
+}
+
+/// The player's file, whole.
+fn read_player(path: &Path) -> Result<Asset, StartError> {
+    let error = |reason: String| StartError::Player { file: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(PLAYER + 1).read_to_end(&mut bytes))
+        .map_err(|failed| error(failed.to_string()))?;
+    if bytes.len() as u64 > PLAYER {
+        return Err(error(format!("it has more than {}", format_size(PLAYER as usize))));
+    }
+    Ok(Asset::script(bytes))
 }
 
 /// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.

@@ -64,7 +64,8 @@ fn the_example_has_every_key_with_its_default() {
         .filter_map(|line| line.split([' ', '[']).next())
         .collect();
     assert!(flags.len() > 10, "{help}");
-    for flag in flags.iter().filter(|flag| !["config", "limit", "help"].contains(flag)) {
+    assert!(EXAMPLE.contains("\n# player = "), "a file that few have");
+    for flag in flags.iter().filter(|flag| !["config", "limit", "help", "player"].contains(flag)) {
         assert!(EXAMPLE.contains(&format!("\n{flag} = ")), "{flag} is not in the example");
     }
     for name in NAMES {
@@ -130,6 +131,11 @@ fn mistakes_on_the_command_line_and_in_the_environment_are_usage() {
         (&["serve", "--limit", "all=5"], None, "all=off"),
         (&["serve", "--limit", "message-size=1024", "--limit", "send-size=2000"], None, "message-size"),
         (&["serve", "--allow-origin", "*"], None, "--allow-origin"),
+        (
+            &["serve", "--listen", "127.0.0.1:0", "--player", "/no/mpegts.js"],
+            None,
+            "reading the player /no/mpegts.js: ",
+        ),
         (&["serve", "--allow-host", "http://a"], None, "name alone"),
         (&["serve"], Some(("WSCAST_THREADS", "none")), "1 to 64"),
         (&["serve"], Some(("WSCAST_LIMIT", "streams=4,stream=5")), "no limit \"stream\""),

@@ -1,8 +1,9 @@
 //! Everything that a gateway is told before it starts.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -18,6 +19,7 @@ use super::setting::{
     parse_origin,
 };
 use super::source::SourceFilter;
+use super::status::NamedStreamStatus;
 
 /// A gateway's configuration, complete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Config {
     /// How long a stream stays joined after its last subscriber, at most 60 s. Default 2 s: a page that is
     /// loaded again sends no leave and join to the switch.
     pub linger: Duration,
+    /// A file that the page gets as `/player.js`: the player mpegts.js, where the operator has it.
+    pub player: Option<PathBuf>,
     /// Streams at `/streams/NAME`.
     pub streams: BTreeMap<String, NamedStream>,
 }
@@ -104,6 +108,8 @@ pub struct Overrides {
     pub max_ttl: Option<u8>,
     /// [`Config::linger`].
     pub linger: Option<Duration>,
+    /// [`Config::player`].
+    pub player: Option<PathBuf>,
 }
 
 /// A configuration that no gateway starts with.
@@ -143,6 +149,26 @@ pub enum ConfigError {
         /// The flags that are missing.
         add: &'static str,
     },
+}
+
+impl NamedStream {
+    /// For the status, with the path of its URL.
+    #[must_use]
+    pub fn status(&self, name: &str) -> NamedStreamStatus {
+        let texts = |addresses: &[IpAddr]| addresses.iter().map(ToString::to_string).collect();
+        let (sources, exclude) = match &self.filter {
+            SourceFilter::Any => (Vec::new(), Vec::new()),
+            SourceFilter::Include(sources) => (texts(sources), Vec::new()),
+            SourceFilter::Exclude(sources) => (Vec::new(), texts(sources)),
+        };
+        NamedStreamStatus {
+            path: format!("/streams/{name}"),
+            group: self.group.to_string(),
+            sources,
+            exclude,
+            interface: self.interface.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 impl Config {
@@ -197,8 +223,15 @@ impl Config {
             )?,
             max_ttl: check_max_ttl(overrides.max_ttl.or(file.max_ttl).unwrap_or(32))?,
             linger: check_linger(overrides.linger.or(file.linger).unwrap_or(Duration::from_secs(2)))?,
+            player: overrides.player.or(file.player),
             streams: file.streams,
         })
+    }
+
+    /// The named streams for the status, by name.
+    #[must_use]
+    pub fn named_streams(&self) -> BTreeMap<String, NamedStreamStatus> {
+        self.streams.iter().map(|(name, stream)| (name.clone(), stream.status(name))).collect()
     }
 }
 

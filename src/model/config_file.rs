@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ pub(super) struct FileSettings {
     pub(super) receive_buffer: Option<usize>,
     pub(super) max_ttl: Option<u8>,
     pub(super) linger: Option<Duration>,
+    pub(super) player: Option<PathBuf>,
     pub(super) streams: BTreeMap<String, NamedStream>,
 }
 
@@ -64,6 +66,7 @@ struct Raw {
     receive_buffer: Option<Value>,
     max_ttl: Option<Value>,
     linger: Option<Value>,
+    player: Option<PathBuf>,
     #[serde(default)]
     streams: BTreeMap<Spanned<String>, RawStream>,
 }
@@ -129,6 +132,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         receive_buffer: file.value(raw.receive_buffer.as_ref(), parse_receive_buffer)?,
         max_ttl: file.value(raw.max_ttl.as_ref(), parse_max_ttl)?,
         linger: file.value(raw.linger.as_ref(), parse_linger)?,
+        player: raw.player,
         streams: file.streams(&raw.streams)?,
     })
 }

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::group::Group;
 pub use super::spec::{Spec, SpecError};
+use super::status::PolicyStatus;
 
 /// What clients may receive and send.
 ///
@@ -116,6 +117,18 @@ impl Policy {
             Ok(())
         } else {
             Err(Denied::NotListed { group: *group, direction })
+        }
+    }
+
+    /// For the status: what stands on the lists, groups that the configuration names included.
+    pub fn status(&self) -> PolicyStatus {
+        let listed = match &self.receive {
+            ReceiveRule::AnyButDenied => None,
+            ReceiveRule::Listed(specs) => Some(specs.iter().chain(&self.named)),
+        };
+        PolicyStatus {
+            receive: listed.map(|specs| specs.map(Spec::to_string).collect()),
+            send: self.send.iter().map(Spec::to_string).collect(),
         }
     }
 

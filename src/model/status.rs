@@ -29,6 +29,8 @@ pub struct Status {
     pub ended_streams: Vec<StreamStatus>,
     /// Requests that were refused, by HTTP status or close code.
     pub refused: BTreeMap<String, u64>,
+    /// The host's interfaces as they are now.
+    pub interfaces: Vec<InterfaceStatus>,
 }
 
 /// How many ended sessions (and streams) the status remembers.
@@ -53,8 +55,36 @@ pub struct GatewayStatus {
     pub io_uring: String,
     /// True from the first signal to stop on.
     pub draining: bool,
-    /// The streams that the configuration names, with the URL path of each.
-    pub named_streams: BTreeMap<String, String>,
+    /// The streams that the configuration names.
+    pub named_streams: BTreeMap<String, NamedStreamStatus>,
+    /// Which groups clients may receive and send to.
+    pub policy: PolicyStatus,
+    /// Whether `/player.js` is there (`--player`).
+    pub player: bool,
+}
+
+/// A stream that the configuration names, whether it runs or not.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NamedStreamStatus {
+    /// Path of its URL.
+    pub path: String,
+    /// `239.1.2.3:5000` or `[ff15::42]:5000`.
+    pub group: String,
+    /// Sources heard, empty for all.
+    pub sources: Vec<String>,
+    /// Sources not heard.
+    pub exclude: Vec<String>,
+    /// The interface that the configuration gives it; `null` for the gateway's default.
+    pub interface: Option<String>,
+}
+
+/// What the configuration lets clients do; the deny list stands before both.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PolicyStatus {
+    /// Ranges of groups that may be received; `null` for every group.
+    pub receive: Option<Vec<String>>,
+    /// Ranges of groups that may be sent to; empty where sending is off.
+    pub send: Vec<String>,
 }
 
 /// One stream: the gateway's running copy of one membership.

@@ -15,6 +15,7 @@ use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::tools::counters::say;
+use crate::tools::demo_picture::Picture;
 use crate::tools::demo_source::DemoSource;
 use crate::tools::failure::Failure;
 use crate::tools::loopback;
@@ -26,8 +27,16 @@ struct DemoStream {
     group: Group,
     /// For people.
     about: &'static str,
-    /// Who speaks there, and how often; nobody but the people in the chat.
-    source: Option<(DemoSource, Duration)>,
+    /// Who speaks there; nobody but the people in the chat.
+    speaker: Option<Speaker>,
+}
+
+/// What a stream of the demo hears from the demo.
+enum Speaker {
+    /// Lines, one each so often.
+    Lines(DemoSource, Duration),
+    /// The moving picture.
+    Picture,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -73,8 +82,14 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
             let _ = io::stdout().flush();
         }
         for (stream, transmitter) in streams.into_iter().zip(transmitters) {
-            if let Some((source, interval)) = stream.source {
-                tokio::spawn(source.run(transmitter, interval));
+            match stream.speaker {
+                Some(Speaker::Lines(source, interval)) => {
+                    tokio::spawn(source.run(transmitter, interval));
+                }
+                Some(Speaker::Picture) => {
+                    tokio::spawn(Picture::new().run(transmitter));
+                }
+                None => {}
             }
         }
         Ok(())
@@ -96,12 +111,13 @@ async fn start(mut config: Config, asked: bool) -> Result<Gateway, StartError> {
 
 fn config(arguments: &DemoArgs, interface: &Interface, streams: &[DemoStream]) -> Result<Config, Failure> {
     // The chat is the group that pages may send to.
-    let silent = streams.iter().filter(|stream| stream.source.is_none());
+    let silent = streams.iter().filter(|stream| stream.speaker.is_none());
     let overrides = Overrides {
         listen: arguments.listen.into_iter().collect(),
         interface: Some(InterfaceSelector::Name(interface.name.clone())),
         allow_send: silent.map(|stream| Spec::exactly(stream.group)).collect(),
         log_format: arguments.log_format,
+        player: arguments.player.clone(),
         ..Overrides::default()
     };
     let mut config = Config::build(None, overrides).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -117,28 +133,34 @@ fn streams() -> Vec<DemoStream> {
     let milliseconds = Duration::from_millis;
     vec![
         DemoStream {
+            name: "picture",
+            group: group(5, 5005),
+            about: "a moving test picture with sound, as MPEG-TS: the page plays it",
+            speaker: Some(Speaker::Picture),
+        },
+        DemoStream {
             name: "sensors",
             group: group(1, 5001),
             about: "readings of three sensors as JSON, 5 a second",
-            source: Some((DemoSource::sensors(), milliseconds(200))),
+            speaker: Some(Speaker::Lines(DemoSource::sensors(), milliseconds(200))),
         },
         DemoStream {
             name: "ticker",
             group: group(2, 5002),
             about: "prices that nobody pays, 10 lines a second",
-            source: Some((DemoSource::ticker(), milliseconds(100))),
+            speaker: Some(Speaker::Lines(DemoSource::ticker(), milliseconds(100))),
         },
         DemoStream {
             name: "counter",
             group: group(3, 5003),
             about: "numbered datagrams, 100 a second: a lost one shows",
-            source: Some((DemoSource::Counter, milliseconds(10))),
+            speaker: Some(Speaker::Lines(DemoSource::Counter, milliseconds(10))),
         },
         DemoStream {
             name: "chat",
             group: group(4, 5004),
             about: "what people send, from the page for one; silent until then",
-            source: None,
+            speaker: None,
         },
     ]
 }
@@ -149,7 +171,7 @@ fn sensors6() -> DemoStream {
         name: "sensors6",
         group: Group::new(address.into(), 5001).expect("ff15::77:1 is multicast and 5001 a port"),
         about: "the sensors over IPv6",
-        source: Some((DemoSource::sensors(), Duration::from_millis(200))),
+        speaker: Some(Speaker::Lines(DemoSource::sensors(), Duration::from_millis(200))),
     }
 }
 
@@ -214,13 +236,13 @@ mod tests {
     #[test]
     fn only_the_chat_can_be_sent_to() {
         let streams = streams();
-        let arguments = DemoArgs { listen: None, log_format: None };
+        let arguments = DemoArgs { listen: None, player: None, log_format: None };
         let config = config(&arguments, &loopback_interface(), &streams).expect("a configuration");
         for stream in &streams {
             assert_eq!(config.policy.may_receive(&stream.group), Ok(()));
             assert_eq!(config.policy.may_send(&stream.group).is_ok(), stream.name == "chat");
         }
-        assert_eq!(config.streams.len(), 4);
+        assert_eq!(config.streams.len(), 5);
         assert_eq!(config.interface, Some(InterfaceSelector::Name("lo".to_owned())));
     }
 
@@ -241,7 +263,7 @@ mod tests {
     #[test]
     fn other_machines_are_not_invited() {
         let listen = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)));
-        let failure = run(&DemoArgs { listen, log_format: None }).expect_err("refused");
+        let failure = run(&DemoArgs { listen, player: None, log_format: None }).expect_err("refused");
         assert!(matches!(failure, Failure::Usage(_)) && failure.to_string().contains("ssh -L 8080"));
     }
 }

@@ -4,6 +4,7 @@ pub mod check_config;
 pub mod content;
 pub mod counters;
 pub mod demo;
+pub mod demo_picture;
 pub mod demo_source;
 
 pub mod failure;

@@ -90,9 +90,10 @@ async fn answer(
     let caller = server.gate().check(&request, connection.local)?;
     *passed = Some(caller.clone());
     let path = request.uri().path();
-    if let Some(file) = page::file(path) {
+    if let Some(asset) = page::asset(path).or(server.facts().player.as_ref().filter(|_| path == page::PLAYER))
+    {
         only_reading(&request)?;
-        return Ok(file);
+        return Ok(asset.response(request.headers(), page::POLICY));
     }
     match path {
         "/healthz" => {

@@ -1,6 +1,7 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
 pub mod admission;
+pub mod asset;
 pub mod body;
 pub mod control;
 pub mod egress;

@@ -21,10 +21,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::hub::hub::Hub;
+use crate::lan::interface::Interface;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::admission::Admitted;
+use crate::web::asset::Asset;
 use crate::web::ending::Ending;
 use crate::web::gate::Gate;
 use crate::web::http;
@@ -69,6 +71,8 @@ pub struct Facts {
     pub draining: CancellationToken,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What `/player.js` is.
+    pub player: Option<Asset>,
 }
 
 /// What a shard is asked for.
@@ -317,13 +321,11 @@ impl Server {
                 memory_bound_bytes: self.facts.memory_bound,
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
-                named_streams: self
-                    .config
-                    .streams
-                    .keys()
-                    .map(|name| (name.clone(), format!("/streams/{name}")))
-                    .collect(),
+                named_streams: self.config.named_streams(),
+                policy: self.config.policy.status(),
+                player: self.facts.player.is_some(),
             },
+            interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
             ..Status::default()
         };
         for shard in self.facts.shards.get().into_iter().flatten() {

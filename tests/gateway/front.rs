@@ -61,7 +61,7 @@ lab_test! {
 lab_test! {
     fn the_host_is_one_of_ours_on_every_path(lab) {
         let gateway = start(lab, &["--allow-host", "tv.example.org"]);
-        for path in ["/", "/page.js", "/healthz", "/readyz", "/api/v1/status", "/nothing", STREAM] {
+        for path in ["/", "/page/page.js", "/healthz", "/readyz", "/api/v1/status", "/nothing", STREAM] {
             for method in ["GET", "HEAD", "POST", "OPTIONS"] {
                 let answer = ask(&gateway, &format!("{method} {path}"), &["Host: evil.example"]);
                 assert_eq!(answer.status, 403, "{method} {path}: {answer:?}");

@@ -187,7 +187,12 @@ lab_test! {
         let gateway = TestGateway::start_with(lab, &["--config", file, "--listen", "10.9.0.1:0"]);
         let status = gateway.status();
         let named = &status["gateway"]["named_streams"];
-        assert_eq!((&named["camera"], &named["radio"]), (&"/streams/camera".into(), &"/streams/radio".into()));
+        assert_eq!((&named["camera"]["path"], &named["radio"]["path"]), (&"/streams/camera".into(), &"/streams/radio".into()));
+        assert_eq!(named["radio"]["sources"], serde_json::json!(["10.1.0.2", "10.1.0.3"]));
+        assert_eq!((&named["camera"]["group"], &named["camera"]["interface"]), (&GROUP.into(), &"lan1".into()));
+        let policy = &status["gateway"]["policy"];
+        assert_eq!(policy["receive"][2], "[ff15::]/16:5000-5999", "{policy}");
+        assert_eq!(policy["send"], serde_json::json!([GROUP]), "{policy}");
         for (path, interface, sender) in [("/streams/camera", "lan1", "srcb"), ("/streams/radio", "lan0", "srcc")] {
             let mut client = gateway.open(path);
             assert_eq!(client.interface(), interface);

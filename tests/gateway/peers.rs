@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::peers::chromium::Chromium;
 use crate::support::gateway::{TestGateway, assert_session_balances};
 use crate::support::lab::{Lab, Multicast, PATIENCE, Receiver, lab_test, lacks, skip};
 
@@ -45,37 +44,6 @@ lab_test! {
             command.args([&format!("{SCRIPTS}/client.py"), url]).env("PYTHONUTF8", "1");
             command
         });
-    }
-}
-
-lab_test! {
-    fn chromium_shows_and_sends_datagrams_on_the_gateway_s_page(lab) {
-        if skip("chromium", "chromium") {
-            return;
-        }
-        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-send", GROUP]);
-        let (source, receiver) = ends(lab);
-        let mut page =
-            Chromium::open(lab, &format!("http://{}/#watch=/udp/{GROUP}", gateway.address));
-        page.text("#watch-status[data-state=open]");
-        gateway.await_joined("gw-lan0", GROUP);
-
-        source.send(br#"{"celsius":21.5,"room":"<b>attic</b>"}"#);
-        let shown = page.text("#messages li[data-kind=json] pre");
-        let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON as text");
-        assert_eq!(shown, serde_json::json!({ "celsius": 21.5, "room": "<b>attic</b>" }));
-        assert_eq!(page.evaluate("document.querySelectorAll('#messages li').length"), 1);
-        assert!(page.text("#streams tbody tr[data-key]").contains(GROUP));
-
-        // Its own: what is looped back to the host that it came from.
-        assert!(receiver.recv().payload.starts_with(b"{"));
-        page.evaluate("document.querySelector('#send-text').value = 'grüße vom Dach'");
-        page.evaluate("document.querySelector('#send-button').click()");
-        let received = receiver.recv();
-        assert_eq!(String::from_utf8_lossy(&received.payload), "grüße vom Dach");
-        assert_eq!(received.source.ip().to_string(), "10.1.0.1");
-        assert!(page.text("#sent").contains("16 bytes"));
-        assert_eq!(page.evaluate("document.querySelectorAll('#messages li').length"), 1, "it hears itself");
     }
 }
 
@@ -135,7 +103,7 @@ fn converse(lab: &Lab, client: impl FnOnce(&str) -> Command) {
 }
 
 /// A plain sender and a plain receiver on `srca`.
-fn ends(lab: &Lab) -> (Multicast, Receiver) {
+pub(crate) fn ends(lab: &Lab) -> (Multicast, Receiver) {
     let group = GROUP.parse().expect("a group");
     let ends = lab.on("srca", || (Multicast::sender("eth0", group, 1), Receiver::join("eth0", group)));
     lab.await_member("srca-eth0", group.ip());
@@ -143,7 +111,7 @@ fn ends(lab: &Lab) -> (Multicast, Receiver) {
 }
 
 /// A program that `tests/run` puts beside the tests, because Debian has none or an old one.
-fn tool(path: &str) -> Option<PathBuf> {
+pub(crate) fn tool(path: &str) -> Option<PathBuf> {
     let tool = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("test-tools").join(path);
     if !tool.exists() {
         lacks(&format!("{} (tests/run installs it)", tool.display()));

@@ -15,7 +15,7 @@ const STREAM: &str = "/udp/239.1.2.3:5000";
 lab_test! {
     fn each_path_takes_its_methods_and_the_rest_is_not_there(lab) {
         let gateway = start(lab, &[]);
-        for path in ["/", "/page.js", "/page.css", "/healthz", "/readyz"] {
+        for path in ["/", "/page/page.js", "/page/page.css", "/healthz", "/readyz"] {
             for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
                 let answer = ask(&gateway, &format!("{method} {path}"), &["Host: HOST"]);
                 assert_refused(&answer, 405, "GET, HEAD");
@@ -99,7 +99,7 @@ lab_test! {
             assert_eq!(client.frame().payload, b"picture");
         }
         let status = gateway.status();
-        assert_eq!(status["gateway"]["named_streams"]["camera-1"], "/streams/camera-1");
+        assert_eq!(status["gateway"]["named_streams"]["camera-1"]["path"], "/streams/camera-1");
         let streams = status["streams"].as_array().unwrap();
         assert!(streams.iter().all(|stream| stream["group"] == "239.1.2.3:5000"), "{streams:#?}");
 
@@ -185,8 +185,9 @@ lab_test! {
         let gateway = start(lab, &[]);
         for (path, kind) in [
             ("/", "text/html; charset=utf-8"),
-            ("/page.js", "text/javascript; charset=utf-8"),
-            ("/page.css", "text/css; charset=utf-8"),
+            ("/page/page.js", "text/javascript; charset=utf-8"),
+            ("/page/ts.js", "text/javascript; charset=utf-8"),
+            ("/page/page.css", "text/css; charset=utf-8"),
         ] {
             let answer = gateway.fetch(path);
             assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)));
@@ -195,6 +196,11 @@ lab_test! {
             assert!(!policy.contains("unsafe"), "{policy}");
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
             assert_eq!(answer.header("content-length"), Some(&*answer.body.len().to_string()));
+            // Who has it already is not sent it again.
+            let tag = answer.header("etag").expect("a tag").to_owned();
+            let known = ["Host: HOST", &format!("If-None-Match: \"other\", {tag}"), "Connection: close"];
+            let again = ask(&gateway, &format!("GET {path}"), &known);
+            assert_eq!((again.status, &*again.body, again.header("etag")), (304, "", Some(&*tag)));
         }
         let page = gateway.fetch("/").body;
         assert!(page.contains("page.js") && page.contains("page.css") && !page.contains("<script>"), "{page}");
@@ -214,6 +220,8 @@ lab_test! {
         let status = gateway.status();
         assert_eq!(status["gateway"]["listen"][0], gateway.address.to_string());
         assert_eq!(status["gateway"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(status["interfaces"], all["interfaces"]);
+        assert_eq!((&status["gateway"]["player"], gateway.fetch("/player.js").status), (&false.into(), 404));
     }
 }
 

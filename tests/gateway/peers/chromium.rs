@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,12 +23,18 @@ pub(crate) struct Chromium {
 impl Chromium {
     /// Starts the browser and opens `url`.
     pub(crate) fn open(lab: &Lab, url: &str) -> Self {
+        Self::open_with(lab, url, &[])
+    }
+
+    /// The same with more arguments for the browser.
+    pub(crate) fn open_with(lab: &Lab, url: &str, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a home for the browser");
         let child = lab
             .command("cli", "chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .args(["--disable-dev-shm-usage", "--remote-debugging-port=0"])
+            .args(arguments)
             .arg(format!("--user-data-dir={}", home.path().join("data").display()))
             .arg("about:blank")
             .env("HOME", home.path())
@@ -79,8 +86,20 @@ impl Chromium {
         })
     }
 
+    /// Waits until a JavaScript expression is true in the page.
+    pub(crate) fn wait(&mut self, what: &str, expression: &str) {
+        self.wait_within(what, expression, PATIENCE);
+    }
+
+    /// The same with another patience.
+    pub(crate) fn wait_within(&mut self, what: &str, expression: &str, patience: Duration) {
+        wait_for(what, patience, || {
+            self.evaluate(&format!("Boolean({expression})")).as_bool()?.then_some(())
+        });
+    }
+
     /// Calls a method of the protocol; the events between it and its answer are of no interest here.
-    fn call(&mut self, method: &str, parameters: &Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
         let mut call = json!({ "id": self.calls, "method": method, "params": parameters });
         if !self.page.is_empty() {
