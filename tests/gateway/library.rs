@@ -205,15 +205,38 @@ lab_test! {
 }
 
 lab_test! {
+    fn a_page_kept_for_going_back_has_no_connection_and_comes_back_with_its_streams(lab) {
+        if skip("chromium", "chromium") || skip("python3", "python3") {
+            return;
+        }
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-origin", "http://127.0.0.1:8000"]);
+        let _pages = Pages::serve(lab);
+        let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
+        let sessions = |status: &Value, count: usize| status["sessions"].as_array().is_some_and(|all| all.len() == count);
+        let url = format!("http://127.0.0.1:8000/subscribe.html?gateway=http://{}&group={GROUP}", gateway.address);
+        let mut browser = Chromium::open(lab, &url);
+        gateway.await_joined("gw-lan0", GROUP);
+        source.send(b"before");
+        assert!(browser.text("#datagrams li").ends_with(" before"));
+        browser.evaluate("globalThis.kept = 'since the page was loaded'");
+        browser.call("Page.navigate", &json!({"url": "http://127.0.0.1:8000/style.css"}));
+        gateway.status_with("no session of a page that nobody sees", |status| sessions(status, 0));
+        browser.evaluate("history.back()");
+        browser.wait("the same page, not a new one", "globalThis.kept");
+        gateway.status_with("a session of the page that is back", |status| sessions(status, 1));
+        gateway.status_with("its stream", |status| status["streams"][0]["subscribers"] == 1);
+        source.send(b"after");
+        browser.wait("what came after", "document.querySelector('#datagrams').textContent.includes(' after')");
+    }
+}
+
+lab_test! {
     fn the_examples_show_what_arrives(lab) {
         if skip("chromium", "chromium") || skip("python3", "python3") {
             return;
         }
         let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-origin", "http://127.0.0.1:8000"]);
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/browser");
-        let serving = ["-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", folder];
-        let _pages = Pages(lab.command("cli", "python3").args(serving).stderr(Stdio::null()).spawn().unwrap());
-        wait_for("the pages", PATIENCE, || lab.on("cli", || TcpStream::connect("127.0.0.1:8000")).ok());
+        let _pages = Pages::serve(lab);
         let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
         let url = |page: &str| format!("http://127.0.0.1:8000/{page}.html?gateway=http://{}&group={GROUP}", gateway.address);
 
@@ -230,8 +253,18 @@ lab_test! {
     }
 }
 
-/// The web server of the examples; killed when dropped.
+/// The web server of the examples, at `127.0.0.1:8000` of `cli`; killed when dropped.
 struct Pages(Child);
+
+impl Pages {
+    fn serve(lab: &Lab) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/browser");
+        let serving = ["-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory", folder];
+        let pages = Pages(lab.command("cli", "python3").args(serving).stderr(Stdio::null()).spawn().unwrap());
+        wait_for("the pages", PATIENCE, || lab.on("cli", || TcpStream::connect("127.0.0.1:8000")).ok());
+        pages
+    }
+}
 
 impl Drop for Pages {
     fn drop(&mut self) {
