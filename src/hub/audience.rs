@@ -8,6 +8,7 @@ use slab::Slab;
 
 use crate::hub::log::Log;
 use crate::hub::subscription::{Offer, Subscriber};
+use crate::sys::socket;
 use crate::sys::uring::{Send, SendRing};
 
 /// The longest adaptive hold.
@@ -145,10 +146,21 @@ impl Audience {
             }
             _ => {
                 for member in members {
-                    member.subscriber.flush(log, member.slot);
+                    write_alone(log, member);
                 }
             }
         }
+    }
+}
+
+/// Writes to one member. What is one send needs nothing of the runtime.
+fn write_alone(log: &Log, member: &Member) {
+    match member.subscriber.offer(log, member.slot) {
+        Some(offer) => {
+            let (offered, result) = (offer.bytes.len(), socket::send(offer.socket, offer.bytes));
+            member.subscriber.sent(log, member.slot, offered, result);
+        }
+        None => member.subscriber.flush(log, member.slot),
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use socket2::SockRef;
 
 /// Tells whether a group is joined, left, or one source of it is filtered (RFC 3678 section 5, `linux/in.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,16 @@ pub fn group(socket: &impl AsFd, index: u32, group: IpAddr, call: GroupCall) -> 
         GroupCall::Leave => request(libc::MCAST_LEAVE_GROUP, None),
         GroupCall::JoinSource(source) => request(libc::MCAST_JOIN_SOURCE_GROUP, Some(source)),
         GroupCall::BlockSource(source) => request(libc::MCAST_BLOCK_SOURCE, Some(source)),
+    }
+}
+
+/// One send that waits for nothing: the bytes taken, or the error number negated, as [`crate::sys::uring`] has it.
+#[must_use]
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> i32 {
+    let sent = SockRef::from(&socket).send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    match sent {
+        Ok(taken) => i32::try_from(taken).unwrap_or(i32::MAX),
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
     }
 }
 
