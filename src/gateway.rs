@@ -18,6 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::hub::echo::Senders;
 use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
 use crate::hub::records::Records;
@@ -47,6 +48,16 @@ struct Shard {
     commands: mpsc::Sender<ShardCommand>,
     connections: Arc<AtomicUsize>,
     thread: thread::JoinHandle<()>,
+}
+
+/// What the shards have in common, none of it on the data path.
+#[derive(Clone)]
+struct Common {
+    config: Arc<Config>,
+    facts: Arc<Facts>,
+    quota: Arc<Quota>,
+    nurseries: Arc<[Nursery]>,
+    senders: Arc<Senders>,
 }
 
 /// Why the gateway did not start.
@@ -119,10 +130,15 @@ impl Gateway {
         warn_of(&config);
         describe_memory(&config, bound);
         let config = Arc::new(config);
-        let quota = Quota::new(&config.limits, now);
-        let nurseries: Arc<[Nursery]> = (0..config.threads.get()).map(|_| Nursery::default()).collect();
+        let common = Common {
+            config: Arc::clone(&config),
+            facts: Arc::clone(&facts),
+            quota: Quota::new(&config.limits, now),
+            nurseries: (0..config.threads.get()).map(|_| Nursery::default()).collect(),
+            senders: Arc::default(),
+        };
         let shards = (0..config.threads.get())
-            .map(|number| Shard::start(number, &config, &facts, &quota, &nurseries))
+            .map(|number| Shard::start(number, common.clone()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
@@ -187,25 +203,20 @@ impl Gateway {
 }
 
 impl Shard {
-    fn start(
-        number: usize,
-        config: &Arc<Config>,
-        facts: &Arc<Facts>,
-        quota: &Arc<Quota>,
-        nurseries: &Arc<[Nursery]>,
-    ) -> io::Result<Self> {
+    fn start(number: usize, common: Common) -> io::Result<Self> {
+        let Common { config, facts, quota, nurseries, senders } = common;
         let (commands, received) = mpsc::channel(COMMANDS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = HubSettings {
             shard: number,
-            nurseries: Arc::clone(nurseries),
+            nurseries,
+            senders,
             receive_buffer: config.receive_buffer,
             hold: config.hold,
             io_uring: config.io_uring,
             linger: config.linger,
             limits: config.limits.clone(),
         };
-        let (config, facts, quota) = (Arc::clone(config), Arc::clone(facts), Arc::clone(quota));
         let thread = thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {

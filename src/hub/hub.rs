@@ -96,6 +96,7 @@ impl Hub {
             shared.as_ref().map(|shared| Rc::new(Lease::new(Arc::clone(shared))))
         };
         let ring = ring(settings.io_uring);
+        let echoes = Rc::new(Echoes::of(Arc::clone(&settings.senders)));
         let hub = Rc::new(Hub {
             gateway_lease: lease(&quota.send_rate),
             bandwidth_lease: lease(&quota.send_bandwidth),
@@ -108,7 +109,7 @@ impl Hub {
             senders: RefCell::default(),
             group_leases: RefCell::default(),
             interfaces: RefCell::default(),
-            echoes: Rc::default(),
+            echoes,
             batch: Rc::default(),
             epoch: Instant::now(),
             last_retry: Cell::new(None),

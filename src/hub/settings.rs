@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::hub::echo::Echoes;
+use crate::hub::echo::{Echoes, Senders};
 use crate::hub::gathering::Gathering;
 use crate::hub::log::LogBounds;
 use crate::hub::twin::Nursery;
@@ -21,6 +21,8 @@ pub struct HubSettings {
     pub shard: usize,
     /// Where copies of streams wait for their shards, in the order of the shards.
     pub nurseries: Arc<[Nursery]>,
+    /// The senders of all shards.
+    pub senders: Arc<Senders>,
     /// Receive buffer to ask for on each stream's socket, in bytes.
     pub receive_buffer: usize,
     /// Time from one flush of a stream to the next at least; `None` for the adaptive one.
@@ -48,7 +50,7 @@ pub struct StreamSettings {
     pub gathering: Rc<Gathering>,
     /// Start of the shard's clock.
     pub epoch: Instant,
-    /// The senders of this shard.
+    /// Recognises what senders of the gateway sent.
     pub echoes: Rc<Echoes>,
     /// The shard's receive buffers.
     pub batch: Rc<RefCell<ReceiveBatch>>,

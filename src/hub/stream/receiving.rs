@@ -79,6 +79,7 @@ impl Stream {
         // Subscribers who keep up must not be overrun by a burst, be it of large datagrams or of many.
         let quarter = (self.settings.log.bytes / 4, self.settings.log.datagrams / 4);
         let mut appended = (0, 0);
+        self.settings.echoes.refresh();
         let with_records = self.records.borrow().is_wanted();
         for i in 0..count {
             let received = batch.received(i);

@@ -115,7 +115,7 @@ impl Session {
         // What seems to be more than half of all numbers behind is before the head, where nobody has been.
         let wanted = head.checked_sub(u64::from(behind)).filter(|_| behind <= u32::MAX / 2);
         match wanted {
-            Some(wanted) if resume.gateway == self.server.facts().id && resume.stream == stream.number() => {
+            Some(wanted) if resume.gateway == self.run_name() && resume.stream == stream.number() => {
                 let cursor = Cursor::since(&log, wanted, bounds, now);
                 let lost = cursor.sequence() - wanted;
                 (cursor, (lost > 0).then_some((Some(lost), LossCause::Client)))

@@ -95,7 +95,7 @@ impl Session {
     fn hello(&self) {
         let limits = &self.server.config().limits;
         self.egress.tell(&Notice::Hello(Hello {
-            gateway: self.server.facts().id.as_str().into(),
+            gateway: self.run_name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
             limits: HelloLimits {
                 streams: limits.streams_per_session,
@@ -103,6 +103,16 @@ impl Session {
             },
             heartbeat: HEARTBEAT.as_secs() as u32,
         }));
+    }
+
+    /// The name under which sequences compare: each shard numbers the datagrams of its own copy of a stream.
+    pub(super) fn run_name(&self) -> String {
+        let id = &self.server.facts().id;
+        if self.server.config().threads.get() == 1 {
+            id.clone()
+        } else {
+            format!("{id}-{}", self.server.shard())
+        }
     }
 
     /// Tells what can't be done.
