@@ -1,15 +1,19 @@
 //! What the copies of one stream, a copy on each shard, have in common: its number, and when nobody wants it any more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::hub::subscription::Encoding;
 
-/// One run of one stream, shared by its copies. Asked when somebody comes or goes and each tick, never on the data path.
+/// One run of one stream, shared by its copies. Asked when somebody comes or goes and each tick; on the data path only
+/// one flag is read.
 #[derive(Debug)]
 pub struct Run {
     number: u32,
     readers: Mutex<Readers>,
+    /// Whether records are wanted, for those who can't wait for a lock.
+    records: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -32,6 +36,7 @@ impl Run {
     pub fn new(number: u32, now: Instant) -> Self {
         Run {
             number,
+            records: AtomicBool::new(false),
             readers: Mutex::new(Readers {
                 count: 0,
                 of_records: 0,
@@ -52,7 +57,10 @@ impl Run {
     pub fn enter(&self, encoding: Encoding) {
         let mut readers = self.readers();
         readers.count += 1;
-        readers.of_records += usize::from(encoding == Encoding::Records);
+        if encoding == Encoding::Records {
+            readers.of_records += 1;
+            self.records.store(true, Ordering::Relaxed);
+        }
     }
 
     /// One reader less.
@@ -72,8 +80,17 @@ impl Run {
     #[must_use]
     pub fn wants_records(&self, keep: Duration, now: Instant) -> bool {
         let readers = self.readers();
-        readers.of_records > 0
-            || readers.records_idle_since.is_some_and(|since| now.saturating_duration_since(since) < keep)
+        let wanted = readers.of_records > 0
+            || readers.records_idle_since.is_some_and(|since| now.saturating_duration_since(since) < keep);
+        self.records.store(wanted, Ordering::Relaxed);
+        wanted
+    }
+
+    /// What [`Run::wants_records`] said last, or that somebody has come since: looked at for each batch, so that all
+    /// copies have the same records.
+    #[must_use]
+    pub fn has_asked_for_records(&self) -> bool {
+        self.records.load(Ordering::Relaxed)
     }
 
     /// Whether nobody has read on any shard for `linger`.
@@ -126,7 +143,7 @@ mod tests {
         run.enter(Encoding::Raw);
         assert!(!run.wants_records(keep, at(1)));
         run.enter(Encoding::Records);
-        assert!(run.wants_records(keep, at(100)));
+        assert!(run.has_asked_for_records() && run.wants_records(keep, at(100)));
         run.leave(Encoding::Records, at(100));
         assert!(run.wants_records(keep, at(109)) && !run.wants_records(keep, at(110)));
     }

@@ -136,7 +136,7 @@ pub struct StreamStatus {
     /// What the log holds now.
     pub log: LogStatus,
     /// Where several shards serve clients each receives a copy of its own, and these are all of them. The books above
-    /// are then those of the copy that has received least, the subscribers those of all.
+    /// are then those of the copy that has received most, the subscribers those of all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<StreamCopy>,
 }
@@ -277,7 +277,7 @@ impl StreamStatus {
         }
         copies.push(copy(&other));
         let subscribers = self.subscribers + other.subscribers;
-        if other.received < self.received {
+        if other.received > self.received {
             *self = other;
         }
         self.subscribers = subscribers;
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_of_a_stream_are_one_entry_with_the_books_of_the_worst() {
+    fn copies_of_a_stream_are_one_entry_with_the_books_of_the_best() {
         let copy = |number, shard, received, subscribers| StreamStatus {
             number,
             shard,
@@ -313,7 +313,7 @@ mod tests {
             whole.streams.iter().map(|stream| (stream.number, stream.copies.len())).collect();
         assert_eq!(numbers, [(7, 3), (8, 0), (9, 0), (10, 0)]);
         let joined = &whole.streams[0];
-        assert_eq!((joined.received, joined.lost.kernel, joined.subscribers), (90, 10, 6));
-        assert_eq!(joined.copies[1].received, 95);
+        assert_eq!((joined.received, joined.lost.kernel, joined.subscribers), (95, 5, 6));
+        assert_eq!((joined.copies[2].received, joined.copies[2].lost_kernel), (90, 10));
     }
 }

@@ -164,6 +164,9 @@ lab_test! {
         let mut slow = SlowClient::open(lab, &gateway, &(path() + "?overflow=latest"));
         flow.send(1000, VIDEO);
         let last = flow.send(1, VIDEO).start;
+        gateway.status_with("all of it published to the slow client", |status| {
+            session(status, slow.port())["subscriptions"][0]["published"] == 1001
+        });
         let numbers = slow.numbers_until(last);
         let session = slow_session(&gateway, slow.port());
         let (published, written, lost) = assert_session_balances(&session);

@@ -80,6 +80,9 @@ impl Stream {
         let quarter = (self.settings.log.bytes / 4, self.settings.log.datagrams / 4);
         let mut appended = (0, 0);
         self.settings.echoes.refresh();
+        if self.run.has_asked_for_records() {
+            self.begin_records();
+        }
         let with_records = self.records.borrow().is_wanted();
         for i in 0..count {
             let received = batch.received(i);
