@@ -197,6 +197,14 @@ impl Egress {
         }
     }
 
+    /// A panic has left the write path nobody knows where, perhaps inside a frame: nothing more is written.
+    pub(super) fn break_off(&self) {
+        let mut state = self.state.borrow_mut();
+        state.dead = true;
+        state.ending = Some(Ending::our_mistake());
+        self.wake.notify_one();
+    }
+
     /// Looks at the readings, for the status, and says how many bytes were written in all.
     pub fn look<T>(&self, look: impl FnOnce(&[Reading]) -> T) -> (T, u64) {
         let state = self.state.borrow();

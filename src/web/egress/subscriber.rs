@@ -47,6 +47,10 @@ impl Subscriber for Egress {
         }
     }
 
+    fn fail(&self) {
+        self.break_off();
+    }
+
     fn evicting(&self, log: &Log, slot: usize, keep: u64) {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get(slot) else { return };

@@ -63,6 +63,10 @@ impl Subscriber for Egress {
         }
     }
 
+    fn fail(&self) {
+        self.break_off();
+    }
+
     fn evicting(&self, log: &Log, slot: usize, keep: u64) {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get(slot) else { return };
@@ -97,6 +101,10 @@ impl Gathered for Egress {
         if state.takes_records() {
             self.pump(&mut state, false);
         }
+    }
+
+    fn fail(&self) {
+        self.break_off();
     }
 
     fn write_by(&self, send: SendBy<'_>) {
