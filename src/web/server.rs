@@ -33,6 +33,7 @@ use crate::web::ending::{Ending, OUR_MISTAKE};
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
+use crate::web::socket::{Carrier, Socket};
 use crate::web::v1::watching::Watching;
 
 /// Bytes that hyper reads of a request's head besides its URL and its fields: the method, and what it takes to answer in
@@ -247,14 +248,12 @@ impl Server {
     pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
         let server = Rc::clone(self);
         self.tasks.spawn_local(async move {
-            if let Err(panicked) = contain(task).await {
-                server.note_panic(&panicked);
-            }
+            let _ = contain(task).await.inspect_err(|panicked| server.note_panic(panicked));
         });
     }
 
-    /// Counts and tells a panic that was contained.
-    pub fn note_panic(&self, Panicked(words): &Panicked) {
+    /// Counts and tells a contained panic.
+    fn note_panic(&self, Panicked(words): &Panicked) {
         self.facts.panics.fetch_add(1, Ordering::Relaxed);
         error!(panic = words, "a mistake of this program was contained: please report it");
     }
@@ -280,7 +279,7 @@ impl Server {
             self.facts.panics.fetch_add(1, Ordering::Relaxed);
         }
         let sums = session.sums();
-        let (written, withheld, lost) = (sums.written, sums.withheld, sums.lost);
+        let lost = sums.lost;
         let streams: Vec<String> = session
             .subscriptions
             .iter()
@@ -293,8 +292,8 @@ impl Server {
             streams = streams.join(" "),
             seconds = session.seconds,
             bytes = session.bytes,
-            written,
-            withheld,
+            written = sums.written,
+            withheld = sums.withheld,
             lost_bytes = lost.bytes,
             lost_datagrams = lost.datagrams,
             lost_age = lost.age,
@@ -381,9 +380,7 @@ impl Server {
         self.hub.tick();
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
-            if let Err(panicked) = contain_now(|| conversation.tick(now)) {
-                self.note_panic(&panicked);
-            }
+            let _ = contain_now(|| conversation.tick(now)).inspect_err(|panicked| self.note_panic(panicked));
         }
     }
 
@@ -398,7 +395,7 @@ impl Server {
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
         let opened = prepare(&stream, &self.config.limits)
             .and_then(|()| stream.local_addr())
-            .and_then(|local| Ok((local, TcpStream::from_std(stream)?)));
+            .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
         match opened {
             Ok((local, stream)) => {
                 let connection = Rc::new(Connection::new(peer, local, admitted, &self.config.limits));
@@ -408,7 +405,7 @@ impl Server {
         }
     }
 
-    async fn serve(self: Rc<Self>, stream: TcpStream, connection: Rc<Connection>) {
+    async fn serve(self: Rc<Self>, stream: Socket, connection: Rc<Connection>) {
         let service = {
             let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
             service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))

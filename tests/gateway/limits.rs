@@ -81,10 +81,11 @@ lab_test! {
             assert_eq!(gateway.fetch("/healthz").status, 200, "whoever comes next is served");
             assert_eq!(ends(&idle[0]), 0, "and the first of those who said nothing has gone");
             let status = gateway.status();
-            assert_eq!(status["gateway"]["admission"]["gave_way"], 2, "{status:#}");
-            assert_eq!(ends(&idle[1]), 0);
-            let mut last = &idle[2];
-            assert_eq!(Answer::to(&mut last, &handshake(gateway.address, "/udp/239.1.2.3:5000", &[])).status, 101);
+            assert_eq!(status["gateway"]["admission"]["gave_way"], 1, "{status:#}");
+            for mut left in &idle[1..] {
+                let answer = Answer::to(&mut left, &handshake(gateway.address, "/udp/239.1.2.3:5000", &[]));
+                assert_eq!(answer.status, 101, "there is room for two");
+            }
             for session in &mut asked {
                 session.put(tokio_tungstenite::tungstenite::Message::Ping(vec![7].into()));
             }
