@@ -163,7 +163,7 @@ impl Gateway {
         for listener in listeners {
             let door = Door {
                 facts: Arc::clone(&facts),
-                admission: Arc::clone(&admission),
+                admission: Arc::clone(&facts.admission),
                 shards: shards
                     .iter()
                     .map(|shard| (shard.commands.clone(), Arc::clone(&shard.connections)))
