@@ -25,7 +25,6 @@ pub(super) fn process(page: &mut Exposition, process: &Process) {
 
 /// The gateway itself, what it may take and what it has taken.
 pub(super) fn gateway(page: &mut Exposition, status: &Status, server: &Server) {
-    let facts = server.facts();
     let mut build = Family::gauge();
     build.put(&[("version", status.gateway.version)], 1.0);
     page.add("wscast_build_info", "The version that runs; always 1.", build);
