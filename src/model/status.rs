@@ -31,6 +31,8 @@ pub struct Status {
     pub ended_streams: Vec<StreamStatus>,
     /// Requests that were refused, by HTTP status or close code.
     pub refused: BTreeMap<String, u64>,
+    /// Tasks of connections and sessions that are alive, of all shards.
+    pub tasks: u64,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
     /// What was done since the start: for `/metrics`.
@@ -253,6 +255,7 @@ impl Status {
     pub fn absorb(&mut self, other: Status) {
         self.streams.extend(other.streams);
         self.sessions.extend(other.sessions);
+        self.tasks += other.tasks;
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
         self.totals.absorb(other.totals);

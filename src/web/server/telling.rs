@@ -121,6 +121,7 @@ impl Server {
             closed: self.closed.borrow().iter().cloned().collect(),
             refused: self.refused.borrow().clone(),
             totals: self.totals(),
+            tasks: self.tasks.len() as u64,
             ..Status::default()
         }
     }
