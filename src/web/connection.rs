@@ -14,6 +14,7 @@ use crate::model::bucket::TokenBucket;
 use crate::model::limits::Limits;
 use crate::sys::random;
 use crate::web::admission::Admitted;
+use crate::web::gate::{Caller, Gate};
 use crate::web::refusal::Refusal;
 
 /// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
@@ -30,6 +31,8 @@ pub struct Connection {
     since: Instant,
     admitted: RefCell<Admitted>,
     answered: Cell<bool>,
+    /// Who asked for what is conversed on it.
+    caller: RefCell<Option<Caller>>,
     /// The rate of requests, where there is one.
     requests: Option<RefCell<TokenBucket>>,
 }
@@ -46,6 +49,7 @@ impl Connection {
             since,
             admitted: RefCell::new(admitted),
             answered: Cell::new(false),
+            caller: RefCell::default(),
             requests: limits.requests.map(|rate| {
                 RefCell::new(TokenBucket::new(u64::from(rate), 2 * u64::from(rate), Instant::now()))
             }),
@@ -63,6 +67,19 @@ impl Connection {
         }
         let reason = "too_many: requests a second on this connection (--limit requests)";
         Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason))
+    }
+
+    /// Its last request came from `caller`, who passed the gate.
+    pub fn passed(&self, caller: Caller) {
+        self.caller.replace(Some(caller));
+    }
+
+    /// Whether the gate lets its caller in still.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_again(&self, gate: &Gate) -> Result<(), Refusal> {
+        self.caller.borrow().as_ref().map_or(Ok(()), |caller| gate.check_again(caller, self.local))
     }
 
     /// A request has been answered.
