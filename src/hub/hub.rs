@@ -17,11 +17,12 @@ use crate::hub::echo::Echoes;
 use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
-use crate::hub::quota::{OverQuota, Quota};
+use crate::hub::quota::Quota;
 use crate::hub::run::Run;
 use crate::hub::sender::{SendRates, Sender, SenderKey, SessionRate};
 use crate::hub::settings::{HubSettings, StreamSettings, Tuning};
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::twin::Twin;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::{JoinError, KernelMemberships};
@@ -58,26 +59,6 @@ pub struct Hub {
     retry: Notify,
 }
 
-/// Why there is no subscription.
-#[derive(Debug, Error)]
-pub enum SubscribeError {
-    /// So many streams are joined already.
-    #[error("the gateway has joined {0} streams, as many as it may (--limit streams)")]
-    Streams(u32),
-    /// Too many joins in the last second.
-    #[error("too many joins a second (--limit join-rate)")]
-    JoinRate,
-    /// So many subscriptions there are already.
-    #[error("the gateway has {0} subscriptions, as many as it may (--limit subscriptions)")]
-    Subscriptions(u32),
-    /// Nothing new is begun.
-    #[error("memory is short, and nothing new is joined (--limit memory)")]
-    Memory,
-    /// The kernel refused, and no change of the interface would help.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-}
-
 /// Why there is no sender.
 #[derive(Debug, Error)]
 pub enum SenderError {
@@ -87,17 +68,6 @@ pub enum SenderError {
     /// The socket could not be made.
     #[error(transparent)]
     Transmit(#[from] TransmitError),
-}
-
-impl From<OverQuota> for SubscribeError {
-    fn from(over: OverQuota) -> Self {
-        match over {
-            OverQuota::Streams(most) => SubscribeError::Streams(most),
-            OverQuota::Rate => SubscribeError::JoinRate,
-            OverQuota::Subscriptions(most) => SubscribeError::Subscriptions(most),
-            OverQuota::Memory => SubscribeError::Memory,
-        }
-    }
 }
 
 /// How long after a change the hub looks: what comes together is looked at together.

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::hub::Hub;
 use crate::hub::key::StreamKey;
 use crate::hub::sender::SenderKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;

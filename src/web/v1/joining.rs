@@ -6,9 +6,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::SubscribeError;
 use crate::hub::key::StreamKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
 use crate::model::config::Config;
