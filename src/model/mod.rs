@@ -7,6 +7,7 @@ pub mod control;
 pub mod frame;
 pub mod group;
 pub mod limits;
+pub mod link;
 pub mod name;
 mod percent;
 pub mod policy;
