@@ -5,6 +5,8 @@
 
 mod trust;
 
+mod link;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use crate::model::setting::{
     parse_threads,
 };
 use crate::model::source::parse_source;
+
+pub use link::LinkArgs;
 
 /// A gateway between IP multicast and WebSocket: the groups of the local network at a URL, and back.
 #[derive(Clone, Debug, Parser)]
@@ -56,6 +60,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Mirror groups between this machine's network and that of a gateway, without a gateway here
+    Link(LinkArgs),
 }
 
 /// Flags of `wscast serve`. Each can be given in the environment too; lists have commas between their entries
@@ -164,6 +170,10 @@ pub struct ServeArgs {
     /// The player mpegts.js for the page, as its npm package has it: dist/mpegts.js
     #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
     pub player: Option<PathBuf>,
+
+    /// Links.
+    #[command(flatten)]
+    pub links: link::AcceptArgs,
 }
 
 impl ServeArgs {
@@ -186,6 +196,7 @@ impl ServeArgs {
             max_ttl: self.max_ttl,
             linger: self.linger,
             player: self.player,
+            accept_links: self.links.accept_links,
         }
     }
 }

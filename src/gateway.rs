@@ -1,5 +1,7 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
+mod linking;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use crate::hub::records::Records;
 use crate::hub::settings::HubSettings;
 use crate::hub::twin::Nursery;
 use crate::lan::interface::Interfaces;
+use crate::link::links::Links;
 use crate::model::config::{Config, IoUring};
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
@@ -42,6 +45,7 @@ pub struct Gateway {
     facts: Arc<Facts>,
     shards: Vec<Shard>,
     acceptor: JoinSet<()>,
+    links: Option<Links>,
 }
 
 struct Shard {
@@ -126,6 +130,7 @@ impl Gateway {
             draining: CancellationToken::new(),
             turned_away: Mutex::default(),
             player: config.player.as_deref().map(read_player).transpose()?,
+            links: OnceLock::new(),
         });
         warn_of(&config);
         describe_memory(&config, bound);
@@ -144,6 +149,7 @@ impl Gateway {
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
+        let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
         let admission = Admission::new(&config.limits);
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let mut acceptor = JoinSet::new();
@@ -165,7 +171,7 @@ impl Gateway {
                 }
             });
         }
-        Ok(Gateway { facts, shards, acceptor })
+        Ok(Gateway { facts, shards, acceptor, links })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
@@ -178,6 +184,9 @@ impl Gateway {
     pub async fn shutdown(mut self) {
         self.facts.draining.cancel();
         while self.acceptor.join_next().await.is_some() {}
+        if let Some(links) = self.links.take() {
+            links.stop().await;
+        }
         let mut stopped = Vec::new();
         for shard in &self.shards {
             let (answer, ended) = oneshot::channel();

@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::client::{self, Options};
+use crate::client::{self, Identity, Options, Trust};
 use crate::link::connection::{self, End};
 use crate::link::exchange::Exchange;
 use crate::link::link::{Link, Place, Standing};
-use crate::model::link::LinkConfig;
+use crate::model::control::Token;
 use crate::model::link::message::{Answer, Call, LinkMessage, Opened};
+use crate::model::link::{Credentials, LinkConfig};
 use crate::sys::random;
 
 /// Connecting may take this long: a lost SYN is sent anew after 1 s, and a link shall be back 3 s after a cut.
@@ -51,8 +52,8 @@ pub(super) async fn keep_up(exchange: Rc<Exchange>, link: Rc<Link>, config: Link
 }
 
 async fn connect(exchange: &Exchange, link: &Rc<Link>, config: &LinkConfig) -> Result<End, Failed> {
-    let options = Options { token: config.token.clone(), ..Options::default() };
     let failed = |reason: String| Failed { reason, is_final: false };
+    let options = options(config).map_err(|reason| Failed { reason, is_final: true })?;
     let connecting = timeout(CONNECTING, client::connect_link(&config.url, &options)).await;
     let connected = connecting
         .map_err(|_| failed(format!("connecting to {}: no answer for {CONNECTING:?}", config.url)))?;
@@ -90,6 +91,27 @@ async fn connect(exchange: &Exchange, link: &Rc<Link>, config: &LinkConfig) -> R
     }
     link.up(gateway, Place { after, first }, resumed);
     Ok(connection::converse(socket, link).await)
+}
+
+/// Reads what the link shows and trusts.
+fn options(config: &LinkConfig) -> Result<Options, String> {
+    let Credentials { token_file, ca, client_cert, client_key } = &config.credentials;
+    let token = token_file.as_deref().map(|file| {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("reading the token in {}: {error}", file.display()))?;
+        let line = text.lines().next().unwrap_or("").trim();
+        if line.is_empty() {
+            Err(format!("{} holds no token in its first line", file.display()))
+        } else {
+            Ok(Token(line.to_owned()))
+        }
+    });
+    let trust = config.url.starts_with("wss://").then(|| {
+        let identity = client_cert.as_deref().zip(client_key.as_deref());
+        let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+        Trust::read(ca.as_deref(), identity).map_err(|error| error.to_string())
+    });
+    Ok(Options { token: token.transpose()?, trust: trust.transpose()?, ..Options::default() })
 }
 
 fn jittered() -> Duration {

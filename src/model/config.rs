@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::config_file::{self, FileSettings};
 use super::group::Group;
 use super::limits::{LimitError, LimitSetting, Limits};
+use super::link::{LinkConfig, LinkError, MOST_LINKS};
 use super::policy::{Policy, ReceiveRule, Spec};
 use super::selector::InterfaceSelector;
 pub use super::setting::{IoUring, LogFormat};
@@ -61,6 +62,10 @@ pub struct Config {
     pub player: Option<PathBuf>,
     /// Streams at `/streams/NAME`.
     pub streams: BTreeMap<String, NamedStream>,
+    /// Links to other gateways, at most [`MOST_LINKS`].
+    pub links: Vec<LinkConfig>,
+    /// Whether other gateways may link to this one, within [`Config::policy`].
+    pub accept_links: bool,
 }
 
 /// A stream that the configuration names.
@@ -110,6 +115,8 @@ pub struct Overrides {
     pub linger: Option<Duration>,
     /// [`Config::player`].
     pub player: Option<PathBuf>,
+    /// [`Config::accept_links`].
+    pub accept_links: Option<bool>,
 }
 
 /// A configuration that no gateway starts with.
@@ -135,6 +142,9 @@ pub enum ConfigError {
     /// Limits that don't go together.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// Links that can't be.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// `listen = []`.
     #[error("no address to listen on: write listen = [\"127.0.0.1:8080\"], or leave it out")]
     NowhereToListen,
@@ -225,6 +235,8 @@ impl Config {
             linger: check_linger(overrides.linger.or(file.linger).unwrap_or(Duration::from_secs(2)))?,
             player: overrides.player.or(file.player),
             streams: file.streams,
+            links: check_links(file.links)?,
+            accept_links: overrides.accept_links.or(file.accept_links).unwrap_or(false),
         })
     }
 
@@ -233,6 +245,13 @@ impl Config {
     pub fn named_streams(&self) -> BTreeMap<String, NamedStreamStatus> {
         self.streams.iter().map(|(name, stream)| (name.clone(), stream.status(name))).collect()
     }
+}
+
+fn check_links(links: Vec<LinkConfig>) -> Result<Vec<LinkConfig>, ConfigError> {
+    if links.len() > MOST_LINKS {
+        return Err(LinkError::Links(links.len()).into());
+    }
+    Ok(links)
 }
 
 /// A list of flags, where any was given.

@@ -1,5 +1,7 @@
 //! The configuration file: TOML whose keys are the flags' names, and errors that show the place.
 
+mod links;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +17,7 @@ use toml::Spanned;
 use super::config::{ConfigError, NamedStream};
 use super::group::Group;
 use super::limits::Limits;
+use super::link::LinkConfig;
 use super::name::check_name;
 use super::policy::Spec;
 use super::selector::InterfaceSelector;
@@ -44,6 +47,8 @@ pub(super) struct FileSettings {
     pub(super) linger: Option<Duration>,
     pub(super) player: Option<PathBuf>,
     pub(super) streams: BTreeMap<String, NamedStream>,
+    pub(super) links: Vec<LinkConfig>,
+    pub(super) accept_links: Option<bool>,
 }
 
 /// The file as TOML has it, before any value is understood.
@@ -69,6 +74,9 @@ struct Raw {
     player: Option<PathBuf>,
     #[serde(default)]
     streams: BTreeMap<Spanned<String>, RawStream>,
+    #[serde(default)]
+    link: Vec<Spanned<links::RawLink>>,
+    accept_links: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -134,6 +142,8 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         linger: file.value(raw.linger.as_ref(), parse_linger)?,
         player: raw.player,
         streams: file.streams(&raw.streams)?,
+        links: file.links(&raw.link)?,
+        accept_links: raw.accept_links,
     })
 }
 

@@ -4,12 +4,12 @@ pub mod message;
 pub mod record;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::control::Token;
 use super::group::Group;
 use super::quantity::split_unit;
 use super::selector::InterfaceSelector;
@@ -33,10 +33,23 @@ pub struct LinkConfig {
     pub name: String,
     /// The other gateway, as `ws://HOST:PORT`.
     pub url: String,
-    /// What it shows there.
-    pub token: Option<Token>,
+    /// What it shows there, and whom it trusts.
+    pub credentials: Credentials,
     /// What it mirrors, at least one group and at most [`MOST_GROUPS`].
     pub groups: Vec<Mirrored>,
+}
+
+/// Files that a link shows or trusts; read anew for each connection, so that they may be replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its first line is the token.
+    pub token_file: Option<PathBuf>,
+    /// Certificates of authorities to trust, PEM; `None` for those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate, PEM.
+    pub client_cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
 }
 
 /// One group that a link mirrors.
@@ -103,6 +116,9 @@ pub enum LinkError {
     /// Two entries for one group on one interface of one link.
     #[error("{0} is mirrored twice by this link: leave one entry out, or name different interfaces")]
     Twice(Group),
+    /// Half of a pair of files.
+    #[error("client-cert and client-key go together: give both, or neither")]
+    HalfIdentity,
     /// Not a gateway's URL.
     #[error("url {} is not a gateway's: write ws://HOST:PORT or wss://HOST:PORT", quote(.0))]
     Url(String),
@@ -147,6 +163,9 @@ impl LinkConfig {
         let host = ["ws://", "wss://"].iter().find_map(|scheme| self.url.strip_prefix(scheme));
         if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
             return Err(LinkError::Url(self.url.clone()));
+        }
+        if self.credentials.client_cert.is_some() != self.credentials.client_key.is_some() {
+            return Err(LinkError::HalfIdentity);
         }
         if !(1..=MOST_GROUPS).contains(&self.groups.len()) {
             return Err(LinkError::Groups(self.groups.len()));
@@ -289,7 +308,7 @@ mod tests {
         let link = |url: &str, groups: Vec<Mirrored>| LinkConfig {
             name: "a".to_owned(),
             url: url.to_owned(),
-            token: None,
+            credentials: Credentials::default(),
             groups,
         };
         assert_eq!(link("ws://a:80", vec![group.clone()]).check(), Ok(()));

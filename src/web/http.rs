@@ -26,6 +26,7 @@ use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
 use crate::web::line;
+use crate::web::linking;
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
@@ -130,6 +131,7 @@ async fn answer(
             Ok(json(&All { interfaces }))
         }
         "/v1" => door::open(server, connection, request),
+        "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod http;
 pub mod library;
 pub mod line;
+pub mod linking;
 pub mod opening;
 pub mod output;
 pub mod page;

@@ -74,6 +74,8 @@ pub struct Facts {
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
     /// What `/player.js` is.
     pub player: Option<Asset>,
+    /// The way to the links, where there may be some.
+    pub links: OnceLock<crate::link::links::Door>,
 }
 
 /// What a shard is asked for.
@@ -327,6 +329,7 @@ impl Server {
                 player: self.facts.player.is_some(),
             },
             interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
+            linked: self.facts.linked().await,
             ..Status::default()
         };
         for shard in self.facts.shards.get().into_iter().flatten() {
