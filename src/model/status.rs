@@ -5,6 +5,7 @@
 
 mod link;
 mod session;
+mod totals;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use session::{
     ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
     Withheld,
 };
+pub use totals::{FlushCounts, OTHER_CODE, SessionSums, StreamSums, Totals};
 
 /// The whole gateway at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,6 +38,9 @@ pub struct Status {
     /// Links to other gateways.
     #[serde(flatten)]
     pub linked: LinksStatus,
+    /// What was done since the start: for `/metrics`.
+    #[serde(skip)]
+    pub totals: Totals,
 }
 
 /// How many ended sessions (and streams) the status remembers.
@@ -236,6 +241,7 @@ impl Status {
         self.sessions.extend(other.sessions);
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
+        self.totals.absorb(other.totals);
         for (cause, count) in other.refused {
             *self.refused.entry(cause).or_default() += count;
         }

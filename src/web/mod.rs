@@ -12,6 +12,7 @@ pub mod http;
 pub mod library;
 pub mod line;
 pub mod linking;
+pub mod metrics;
 pub mod opening;
 pub mod output;
 pub mod page;
