@@ -109,7 +109,7 @@ impl Exchange {
                 ttl: mirrored.ttl,
                 rate: mirrored.rate,
             };
-            let mirror = self.attach(&link, channel, wish);
+            let mirror = self.attach(&link, channel, &wish);
             if let Err(error) = &mirror {
                 warn!(link = link.name, group = %mirrored.group, error, "a group of the link is not mirrored");
             }
@@ -169,7 +169,7 @@ impl Exchange {
             .channels
             .iter()
             .enumerate()
-            .map(|(channel, asked)| wished(asked).and_then(|wish| self.attach(&link, channel, wish)))
+            .map(|(channel, asked)| wished(asked).and_then(|wish| self.attach(&link, channel, &wish)))
             .collect();
         for error in mirrors.iter().filter_map(|mirror| mirror.as_ref().err()) {
             warn!(link = link.name, %peer, error, "a group that another gateway asks for is not mirrored");
@@ -273,8 +273,8 @@ impl Exchange {
         }
     }
 
-    fn attach(self: &Rc<Self>, link: &Rc<Link>, channel: usize, wish: Wish) -> Result<Rc<Mirror>, String> {
-        let mirror = self.mirror(&wish)?;
+    fn attach(self: &Rc<Self>, link: &Rc<Link>, channel: usize, wish: &Wish) -> Result<Rc<Mirror>, String> {
+        let mirror = self.mirror(wish)?;
         let channel = u32::try_from(channel).unwrap_or(u32::MAX);
         let ways = (wish.gives, wish.takes);
         mirror.attach(Attachment::new(Rc::clone(link), channel, ways, wish.ttl, wish.rate));

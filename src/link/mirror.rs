@@ -1,7 +1,6 @@
 //! One mirrored group on one interface: where the LAN and the links meet, and each datagram is judged once.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +13,7 @@ use crate::link::attachment::Attachment;
 use crate::link::election::{LISTENING, Standing};
 use crate::link::emitters::{Asker, Emitters};
 use crate::link::link::Link;
+use crate::link::routes::{Routes, Way};
 use crate::link::segment::Segment;
 use crate::link::storm::{Breaker, STOPPED, Verdict};
 use crate::link::window::Window;
@@ -22,18 +22,6 @@ use crate::model::link::MOST_HOPS;
 use crate::model::link::record::{Content, Identity, LinkHeader};
 use crate::model::status::{AnswersStatus, Discarded, Ignored, MirrorStatus};
 use crate::sys::batch::Received;
-
-/// Gateways whose direction is remembered; the oldest give way.
-const ROUTES: usize = 64;
-
-/// Where a datagram came from, or an answer goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Over a link, by its session.
-    Link(u64),
-    /// From another gateway on the same LAN, by its run.
-    Neighbour(u64),
-}
 
 /// One mirrored group on one interface.
 pub(super) struct Mirror {
@@ -53,9 +41,7 @@ struct State {
     breaker: Breaker,
     standing: Standing,
     attachments: Vec<Attachment>,
-    /// By which way the datagrams of each gateway came last: answers go back there.
-    routes: HashMap<u64, (Way, u64)>,
-    turns: u64,
+    routes: Routes,
     emitters: Emitters,
     answerers: Answerers,
     ttl: u8,
@@ -95,8 +81,7 @@ impl Mirror {
                 breaker: Breaker::new(now),
                 standing: Standing::Listening { until: now + LISTENING },
                 attachments: Vec::new(),
-                routes: HashMap::new(),
-                turns: 0,
+                routes: Routes::default(),
                 emitters: Emitters::new(group),
                 answerers: Answerers::default(),
                 ttl: 1,
@@ -187,7 +172,7 @@ impl Mirror {
         if state.breaker.stopped(now).is_some() {
             return state.books.discarded.stopped += 1;
         }
-        state.remember(identity.gateway, way);
+        state.routes.remember(identity.gateway, way);
         match state.standing {
             Standing::Speaking => {
                 let asker = Asker { gateway: identity.gateway, address: header.source };
@@ -198,7 +183,7 @@ impl Mirror {
                 }
             }
             Standing::Standby { speaker: Some(speaker) } if way == Way::Neighbour(speaker) => {
-                state.books.handed += 1
+                state.books.handed += 1;
             }
             Standing::Standby { speaker: Some(speaker) } => {
                 if self.segment.pass(speaker, self.group, &header, payload) {
@@ -208,7 +193,7 @@ impl Mirror {
                 }
             }
             Standing::Standby { speaker: None } | Standing::Listening { .. } => {
-                state.books.discarded.nobody += 1
+                state.books.discarded.nobody += 1;
             }
         }
         self.spread(state, header, payload, Some(way), now);
@@ -268,7 +253,7 @@ impl Mirror {
         drop(state);
         match next {
             Standing::Speaking => {
-                info!(group = %self.group, interface = %self.segment.selector, "speaking for the links")
+                info!(group = %self.group, interface = %self.segment.selector, "speaking for the links");
             }
             Standing::Standby { speaker: Some(speaker) } => {
                 let speaker = format!("{speaker:016x}");
@@ -365,7 +350,7 @@ impl Mirror {
     /// Sends an answer towards a gateway; false where nobody knows the way.
     fn lead_back(&self, state: &mut State, header: &LinkHeader, gateway: u64, payload: &[u8]) -> bool {
         let next = LinkHeader { hops: header.hops.saturating_add(1), ..*header };
-        match state.routes.get(&gateway).map(|(way, _)| *way) {
+        match state.routes.find(gateway) {
             Some(Way::Link(session)) => {
                 let attachment = state.attachments.iter_mut().find(|one| one.link.session == session);
                 attachment.is_some_and(|attachment| {
@@ -427,17 +412,6 @@ impl State {
         }
         self.breaker.sends(payload, now);
         true
-    }
-
-    fn remember(&mut self, gateway: u64, way: Way) {
-        self.turns += 1;
-        if self.routes.len() >= ROUTES && !self.routes.contains_key(&gateway) {
-            let oldest = self.routes.iter().min_by_key(|(_, (_, turn))| *turn).map(|(gateway, _)| *gateway);
-            if let Some(oldest) = oldest {
-                self.routes.remove(&oldest);
-            }
-        }
-        self.routes.insert(gateway, (way, self.turns));
     }
 }
 

@@ -22,6 +22,7 @@ mod link;
 pub mod links;
 mod mirror;
 mod outgoing;
+mod routes;
 mod segment;
 mod storm;
 mod window;

@@ -14,7 +14,8 @@ use crate::lan::membership::Membership;
 use crate::lan::transmit::{TransmitOptions, Transmitter};
 use crate::link::election::{HELLO_GROUPS, Hello, Neighbours, Standing, put_group, take_group};
 use crate::link::exchange::Exchange;
-use crate::link::mirror::{self, Mirror, Way};
+use crate::link::mirror::{self, Mirror};
+use crate::link::routes::Way;
 use crate::model::group::Group;
 use crate::model::link::record::{LinkHeader, LinkRecords};
 use crate::model::selector::InterfaceSelector;
@@ -257,7 +258,7 @@ impl Segment {
                 joined.complained.set(false);
             }
             Err(error) if !joined.complained.replace(true) => {
-                warn!(%error, "joining a mirrored group: tried again")
+                warn!(%error, "joining a mirrored group: tried again");
             }
             Err(_) => {}
         }

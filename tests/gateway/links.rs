@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::support::lab::{Lab, Multicast, lab_test};
-use crate::support::sites::{Counter, SiteGateway, Sites, link_to, list, number};
+use crate::support::sites::{Counter, SiteGateway, Sites, link_to, number};
 
 const GROUP: &str = "239.1.2.3:5000";
 
