@@ -217,7 +217,7 @@ mod tests {
         let at = |tenth: u32| start + Duration::from_millis(100) * tenth;
         let address: SocketAddr = ([10, 0, 0, 1], 7).into();
         // (gateway, comes, goes) in tenths of a second.
-        let lives = [(5_u64, 0_u32, 60_u32), (3, 10, 200), (9, 10, 200), (1, 100, 150)];
+        let lives = [(5_u64, 0_u32, 60_u32), (3, 20, 200), (9, 20, 200), (1, 100, 150)];
         let mut standings: HashMap<u64, (Standing, Neighbours)> = HashMap::new();
         for tenth in 0..200 {
             let now = at(tenth);
