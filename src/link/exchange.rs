@@ -13,7 +13,7 @@ use crate::link::link::Link;
 use crate::link::mirror::Mirror;
 use crate::link::segment::Segment;
 use crate::model::group::Group;
-use crate::model::link::message::Call;
+use crate::model::link::message::{Call, Channel, Opened};
 use crate::model::link::{LinkConfig, MOST_GROUPS, MOST_LINKS};
 use crate::model::policy::Policy;
 use crate::model::selector::InterfaceSelector;
@@ -47,7 +47,7 @@ pub struct Rules {
 pub(super) struct Exchange {
     /// Our run.
     pub(super) gateway: u64,
-    pub(super) rules: Rules,
+    rules: RefCell<Rules>,
     interfaces: RefCell<Interfaces>,
     batch: RefCell<ReceiveBatch>,
     segments: RefCell<Vec<Rc<Segment>>>,
@@ -72,7 +72,7 @@ impl Exchange {
     pub(super) fn new(gateway: u64, rules: Rules) -> Rc<Exchange> {
         let exchange = Exchange {
             gateway,
-            rules,
+            rules: RefCell::new(rules),
             interfaces: RefCell::default(),
             batch: RefCell::default(),
             segments: RefCell::default(),
@@ -95,9 +95,32 @@ impl Exchange {
         act(&mut self.batch.borrow_mut(), &self.interfaces.borrow())
     }
 
+    /// Bytes of receive buffer to ask for.
+    pub(super) fn receive_buffer(&self) -> usize {
+        self.rules.borrow().receive_buffer
+    }
+
+    /// From now on other rules hold: links of others that they do not allow are ended, and asked for anew.
+    pub(super) fn adopt(&self, rules: Rules) {
+        self.rules.replace(rules);
+        let allowed = |channel: &Channel| self.wish(channel).is_ok();
+        let links = self.links.borrow().clone();
+        for link in links.into_iter().filter(|link| link.opened == "in") {
+            let changed = link
+                .channels
+                .iter()
+                .zip(link.opened_channels())
+                .any(|(channel, opened)| allowed(channel) != matches!(opened, Opened::Mirrored { .. }));
+            if changed {
+                info!(link = link.name, "what other gateways may mirror is another: the link begins anew");
+                self.close(&link);
+            }
+        }
+    }
+
     /// Opens a link of our own configuration.
     pub(super) fn open(self: &Rc<Self>, config: &LinkConfig) -> Rc<Link> {
-        let channels = config.groups.iter().map(crate::model::link::message::Channel::of).collect();
+        let channels = config.groups.iter().map(Channel::of).collect();
         let link = Link::new(random::number(), config.name.clone(), "out", config.url.clone(), channels);
         let mirrors = config.groups.iter().enumerate().map(|(channel, mirrored)| {
             let wish = Wish {
@@ -148,28 +171,11 @@ impl Exchange {
             return Err(("overloaded", message, true));
         }
         let link = Link::new(session, call.name, "in", peer.to_string(), call.groups);
-        let wished = |channel: &crate::model::link::message::Channel| -> Result<Wish, String> {
-            let (group, interface) = channel.understood()?;
-            let (takes, gives) = (channel.direction.pushes(), channel.direction.pulls());
-            if gives {
-                self.rules.policy.may_receive(&group).map_err(|denied| denied.to_string())?;
-            }
-            if takes {
-                self.rules.policy.may_send(&group).map_err(|denied| denied.to_string())?;
-            }
-            if channel.ttl > self.rules.max_ttl {
-                return Err(format!(
-                    "a TTL of {} is above the {} allowed here (--max-ttl)",
-                    channel.ttl, self.rules.max_ttl
-                ));
-            }
-            Ok(Wish { group, interface, waits: false, gives, takes, ttl: channel.ttl, rate: channel.rate })
-        };
         let mirrors: Vec<_> = link
             .channels
             .iter()
             .enumerate()
-            .map(|(channel, asked)| wished(asked).and_then(|wish| self.attach(&link, channel, &wish)))
+            .map(|(channel, asked)| self.wish(asked).and_then(|wish| self.attach(&link, channel, &wish)))
             .collect();
         for error in mirrors.iter().filter_map(|mirror| mirror.as_ref().err()) {
             warn!(link = link.name, %peer, error, "a group that another gateway asks for is not mirrored");
@@ -273,6 +279,24 @@ impl Exchange {
         }
     }
 
+    /// What another gateway asks for, as far as it may.
+    fn wish(&self, channel: &Channel) -> Result<Wish, String> {
+        let rules = self.rules.borrow();
+        let (group, interface) = channel.understood()?;
+        let (takes, gives) = (channel.direction.pushes(), channel.direction.pulls());
+        if gives {
+            rules.policy.may_receive(&group).map_err(|denied| denied.to_string())?;
+        }
+        if takes {
+            rules.policy.may_send(&group).map_err(|denied| denied.to_string())?;
+        }
+        if channel.ttl > rules.max_ttl {
+            let (ttl, most) = (channel.ttl, rules.max_ttl);
+            return Err(format!("a TTL of {ttl} is above the {most} allowed here (--max-ttl)"));
+        }
+        Ok(Wish { group, interface, waits: false, gives, takes, ttl: channel.ttl, rate: channel.rate })
+    }
+
     fn attach(self: &Rc<Self>, link: &Rc<Link>, channel: usize, wish: &Wish) -> Result<Rc<Mirror>, String> {
         let mirror = self.mirror(wish)?;
         let channel = u32::try_from(channel).unwrap_or(u32::MAX);
@@ -313,7 +337,8 @@ impl Exchange {
     fn selector(&self, wish: &Wish) -> Result<InterfaceSelector, String> {
         self.refresh();
         let interfaces = self.interfaces.borrow();
-        let asked = wish.interface.as_ref().or(self.rules.interface.as_ref());
+        let rules = self.rules.borrow();
+        let asked = wish.interface.as_ref().or(rules.interface.as_ref());
         let found = match asked {
             Some(InterfaceSelector::All) => {
                 return Err("a group is mirrored on one interface: name it, all is for receiving".to_owned());

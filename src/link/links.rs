@@ -38,6 +38,7 @@ pub struct Door {
 enum Command {
     Serve(Box<dyn Io>, SocketAddr, oneshot::Sender<()>),
     Status(oneshot::Sender<LinksStatus>),
+    Adopt(Box<Rules>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -90,6 +91,12 @@ impl Door {
         }
     }
 
+    /// From now on other rules hold for the links that others open.
+    pub async fn adopt(&self, rules: Rules) {
+        // Where nobody takes them, the links have ended.
+        let _ = self.commands.send(Command::Adopt(Box::new(rules))).await;
+    }
+
     /// What they tell; `None` where they have ended.
     pub async fn status(&self) -> Option<LinksStatus> {
         let (ask, answer) = oneshot::channel();
@@ -119,6 +126,7 @@ async fn run(gateway: u64, rules: Rules, links: Vec<LinkConfig>, mut commands: m
                         let _ = done.send(());
                     });
                 }
+                Some(Command::Adopt(rules)) => exchange.adopt(*rules),
                 Some(Command::Status(answer)) => drop(answer.send(exchange.status())),
                 Some(Command::Stop(answer)) => break Some(answer),
                 None => break None,

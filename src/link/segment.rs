@@ -73,7 +73,7 @@ impl Segment {
             exchange: Rc::downgrade(exchange),
             selector,
             gateway: exchange.gateway,
-            receive_buffer: exchange.rules.receive_buffer,
+            receive_buffer: exchange.receive_buffer(),
             interface: RefCell::new(None),
             greeting: RefCell::new(None),
             neighbours: RefCell::default(),

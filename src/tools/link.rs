@@ -6,12 +6,13 @@ use tracing::info;
 use crate::cli::LinkArgs;
 use crate::link::Rules;
 use crate::link::links::Links;
+use crate::model::config::LogLevel;
 use crate::model::link::{Credentials, LinkConfig, Mirrored};
 use crate::model::policy::{Policy, ReceiveRule};
 use crate::model::setting::RECEIVE_BUFFER;
 use crate::sys::random;
 use crate::tools::failure::Failure;
-use crate::tools::serve;
+use crate::tools::{log, serve};
 
 /// Bytes of receive buffer to ask for.
 const BUFFER: usize = 4 << 20;
@@ -59,7 +60,7 @@ pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
         groups: groups.into_iter().map(mirrored).collect(),
     };
     config.check().map_err(|error| Failure::Usage(error.to_string()))?;
-    serve::start_log(log_format.unwrap_or_default(), "info");
+    log::start(log_format.unwrap_or_default(), LogLevel::Info);
     serve::block_on(link(config))
 }
 

@@ -9,9 +9,11 @@ use hyper_util::rt::TokioIo;
 
 use crate::model::status::LinksStatus;
 use crate::web::body::Body;
+use crate::web::connection::Connection;
+use crate::web::facts::Facts;
 use crate::web::handshake::Handshake;
 use crate::web::refusal::Refusal;
-use crate::web::server::{Connection, Facts, Server};
+use crate::web::server::Server;
 
 /// The subprotocol: that of every other client of `/v1`.
 const PROTOCOL: &str = "wscast.v1";
