@@ -1,5 +1,6 @@
 //! The command line's verbs.
 
+pub mod capture;
 pub mod check_config;
 pub mod content;
 pub mod counters;
@@ -14,10 +15,13 @@ pub mod gateway_tap;
 pub mod lan_tap;
 pub mod listen;
 pub mod loopback;
+pub mod manual;
 
 pub mod pace;
 pub mod place;
+pub mod record;
 pub mod refusal;
+pub mod replay;
 pub mod send;
 pub mod sequence;
 pub mod serve;
