@@ -5,10 +5,10 @@
 
 mod capture;
 mod manual;
-mod send;
+mod tools;
 mod trust;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,18 +18,16 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::capture::{RecordArgs, ReplayArgs, Speed};
 pub use self::manual::{CompletionsArgs, ManArgs};
-pub use self::send::{SendArgs, SendTarget};
 pub use self::trust::TrustArgs;
-use crate::model::config::{IoUring, LogFormat, Overrides};
+use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
 use crate::model::policy::Spec;
-use crate::model::quantity::parse_duration;
 use crate::model::selector::InterfaceSelector;
 use crate::model::setting::{
     parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl, parse_origin, parse_receive_buffer,
     parse_threads,
 };
-use crate::model::source::parse_source;
+pub use tools::{ListenArgs, SendArgs, SendTarget};
 
 /// A gateway between IP multicast and WebSocket: the groups of the local network at a URL, and back.
 #[derive(Clone, Debug, Parser)]
@@ -50,6 +48,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway
     Serve(ServeArgs),
+    /// Make a running gateway read its configuration again, and say what came of it
+    Reload(ReloadArgs),
     /// Read a configuration file, say what is wrong with it, and start nothing
     CheckConfig {
         /// The configuration file (TOML)
@@ -162,6 +162,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "text|json", env = "WSCAST_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
+    /// What is logged, unless RUST_LOG says it [default: info]
+    #[arg(long, value_name = "error|warn|info|debug|trace", env = "WSCAST_LOG_LEVEL")]
+    pub log_level: Option<LogLevel>,
+
     /// Receive buffer to ask the kernel for, for each stream [default: 4MiB]
     #[arg(long, value_name = "SIZE", env = "WSCAST_RECEIVE_BUFFER", value_parser = parse_receive_buffer)]
     pub receive_buffer: Option<usize>,
@@ -177,6 +181,10 @@ pub struct ServeArgs {
     /// The player mpegts.js for the page, as its npm package has it: dist/mpegts.js
     #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
     pub player: Option<PathBuf>,
+
+    /// Unix socket at which `wscast reload` asks for a reload and is told what came of it [default: none]
+    #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
+    pub control: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -195,12 +203,36 @@ impl ServeArgs {
             io_uring: self.io_uring,
             limits: self.limit,
             log_format: self.log_format,
+            log_level: self.log_level,
             receive_buffer: self.receive_buffer,
             max_ttl: self.max_ttl,
             linger: self.linger,
             player: self.player,
+            control: self.control,
         }
     }
+}
+
+/// Flags of `wscast reload`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  wscast reload --config /etc/wscast.toml
+      Checks the file, then asks the gateway at the control socket that it names.
+  wscast reload --control /run/wscast/control
+The gateway reads the file that it was started with. Exit code 0: in force; 1: nobody answers, or it was refused and
+nothing has changed; 2: the file given here is wrong.")]
+pub struct ReloadArgs {
+    /// The configuration file, to check before the gateway is asked, and to find its control socket
+    #[arg(long, value_name = "FILE", env = "WSCAST_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The gateway's control socket [default: what the file names]
+    #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
+    pub control: Option<PathBuf>,
+
+    /// Print the gateway's answer as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `wscast demo`.
@@ -217,68 +249,6 @@ pub struct DemoArgs {
     /// How log lines look [default: text]
     #[arg(long, value_name = "text|json")]
     pub log_format: Option<LogFormat>,
-}
-
-/// Flags of `wscast listen`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:
-  wscast listen 239.1.2.3:5000
-  wscast listen 239.1.2.3:5000 --raw | ffplay -
-  wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
-  wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
-      Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
-pub struct ListenArgs {
-    /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// or wss:// URL
-    pub target: String,
-
-    /// Interface to join on, or all [default: what the routing table names]
-    #[arg(long, value_name = "NAME|ADDRESS|INDEX")]
-    pub interface: Option<InterfaceSelector>,
-
-    /// Hear only this sender, as SOURCE@GROUP:PORT does; repeatable
-    #[arg(long, value_name = "IP", value_parser = parse_source, conflicts_with = "exclude")]
-    pub source: Vec<IpAddr>,
-
-    /// Don't hear this sender; repeatable
-    #[arg(long, value_name = "IP", value_parser = parse_source)]
-    pub exclude: Vec<IpAddr>,
-
-    /// Stop after so many datagrams
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Stop after this time, in seconds or with a unit, as 5 or 500ms
-    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
-    pub seconds: Option<Duration>,
-
-    /// Print each payload as a hex dump
-    #[arg(long, group = "output")]
-    pub hex: bool,
-
-    /// Write the payloads to standard output as they are, one after the other
-    #[arg(long, group = "output")]
-    pub raw: bool,
-
-    /// Print one JSON object a datagram; the last line on standard error is the summary as one
-    #[arg(long, group = "output")]
-    pub json: bool,
-
-    /// Hear a gateway's URL as players do: payloads alone, and the end of the connection is the end
-    #[arg(long)]
-    pub no_v1: bool,
-
-    /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
-    #[arg(long, conflicts_with_all = ["hex", "raw"])]
-    pub quiet: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub trust: TrustArgs,
-}
-
-/// A duration where a bare number means seconds.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    parse_duration(&format!("{text}s")).or_else(|_| parse_duration(text)).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse_seconds;
+use super::tools::parse_seconds;
 use crate::model::group::Group;
 use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;

@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod check_config;
 pub mod content;
+pub mod control;
 pub mod counters;
 pub mod demo;
 pub mod demo_picture;
@@ -14,6 +15,7 @@ pub mod gateway_outlet;
 pub mod gateway_tap;
 pub mod lan_tap;
 pub mod listen;
+pub mod log;
 pub mod loopback;
 pub mod manual;
 
@@ -21,10 +23,12 @@ pub mod pace;
 pub mod place;
 pub mod record;
 pub mod refusal;
+pub mod reload;
 pub mod replay;
 pub mod send;
 pub mod sequence;
 pub mod serve;
+pub mod service_manager;
 pub mod stop;
 pub mod timestamp;
 pub mod trust;

@@ -1,14 +1,73 @@
-//! Flags of `wscast send`.
+//! What can be typed behind `wscast listen` and `wscast send`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::TrustArgs;
+use crate::cli::trust::TrustArgs;
 use crate::model::group::{Group, GroupError};
 use crate::model::quantity::{parse_duration, parse_size};
 use crate::model::selector::InterfaceSelector;
+use crate::model::source::parse_source;
+
+/// Flags of `wscast listen`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  wscast listen 239.1.2.3:5000
+  wscast listen 239.1.2.3:5000 --raw | ffplay -
+  wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
+  wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
+      Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
+pub struct ListenArgs {
+    /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// or wss:// URL
+    pub target: String,
+
+    /// Interface to join on, or all [default: what the routing table names]
+    #[arg(long, value_name = "NAME|ADDRESS|INDEX")]
+    pub interface: Option<InterfaceSelector>,
+
+    /// Hear only this sender, as SOURCE@GROUP:PORT does; repeatable
+    #[arg(long, value_name = "IP", value_parser = parse_source, conflicts_with = "exclude")]
+    pub source: Vec<IpAddr>,
+
+    /// Don't hear this sender; repeatable
+    #[arg(long, value_name = "IP", value_parser = parse_source)]
+    pub exclude: Vec<IpAddr>,
+
+    /// Stop after so many datagrams
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// Stop after this time, in seconds or with a unit, as 5 or 500ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
+
+    /// Print each payload as a hex dump
+    #[arg(long, group = "output")]
+    pub hex: bool,
+
+    /// Write the payloads to standard output as they are, one after the other
+    #[arg(long, group = "output")]
+    pub raw: bool,
+
+    /// Print one JSON object a datagram; the last line on standard error is the summary as one
+    #[arg(long, group = "output")]
+    pub json: bool,
+
+    /// Hear a gateway's URL as players do: payloads alone, and the end of the connection is the end
+    #[arg(long)]
+    pub no_v1: bool,
+
+    /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
+    #[arg(long, conflicts_with_all = ["hex", "raw"])]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub trust: TrustArgs,
+}
 
 /// Flags of `wscast send`.
 #[derive(Clone, Debug, Args)]
@@ -80,6 +139,11 @@ fn parse_send_target(text: &str) -> Result<SendTarget, String> {
         return Ok(SendTarget::Gateway(text.to_owned()));
     }
     text.parse().map(SendTarget::Group).map_err(|error: GroupError| error.to_string())
+}
+
+/// A duration where a bare number means seconds.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    parse_duration(&format!("{text}s")).or_else(|_| parse_duration(text)).map_err(|error| error.to_string())
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
