@@ -3,7 +3,9 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
+mod capture;
 mod link;
+mod manual;
 mod tools;
 mod trust;
 
@@ -15,6 +17,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::capture::{RecordArgs, ReplayArgs, Speed};
+pub use self::manual::{CompletionsArgs, ManArgs};
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
@@ -62,6 +66,14 @@ pub enum Command {
     Send(SendArgs),
     /// Mirror groups between this machine's network and that of a gateway, without a gateway here
     Link(LinkArgs),
+    /// Record multicast groups into a capture file that Wireshark reads
+    Record(RecordArgs),
+    /// Send the datagrams of a capture file, at the times they had
+    Replay(ReplayArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page
+    Man(ManArgs),
 }
 
 /// Flags of `wscast serve`. Each can be given in the environment too; lists have commas between their entries
