@@ -18,6 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::hub::depacketizer::Depacketizer;
 use crate::hub::echo::Senders;
 use crate::hub::hub::{Hub, log_bounds};
 use crate::hub::quota::Quota;
@@ -370,7 +371,7 @@ fn memory_bound(config: &Config) -> Option<u64> {
 
 /// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
 fn stream_memory(config: &Config) -> u64 {
-    2 * log_bounds(&config.limits).memory() + Records::memory()
+    2 * log_bounds(&config.limits).memory() + Records::memory() + Depacketizer::memory()
 }
 
 fn describe_memory(config: &Config, bound: Option<u64>) {

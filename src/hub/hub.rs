@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::hub::budget::{Lease, SharedBudget};
 use crate::hub::cursor::{LagBounds, ReplayBounds};
+use crate::hub::depacketizer::Patience;
 use crate::hub::echo::Echoes;
 use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
@@ -292,6 +293,7 @@ impl Hub {
     fn start(&self, twin: Twin) -> Result<Rc<Stream>, JoinError> {
         let settings = StreamSettings {
             log: log_bounds(&self.settings.limits),
+            patience: Patience::of(&self.settings.limits),
             receive_buffer: self.settings.receive_buffer,
             hold: self.settings.hold,
             ring: self.ring.clone(),

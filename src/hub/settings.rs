@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::hub::depacketizer::Patience;
 use crate::hub::echo::{Echoes, Senders};
 use crate::hub::gathering::Gathering;
 use crate::hub::log::LogBounds;
@@ -40,6 +41,8 @@ pub struct HubSettings {
 pub struct StreamSettings {
     /// Bounds of the log.
     pub log: LogBounds,
+    /// How long packets of an RTP stream wait for others.
+    pub patience: Patience,
     /// Receive buffer to ask the kernel for, in bytes.
     pub receive_buffer: usize,
     /// Time from one flush to the next at least; `None` for the adaptive one.

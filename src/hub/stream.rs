@@ -1,6 +1,7 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
 mod receiving;
+mod repairing;
 mod standing;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 use tracing::{Span, info, warn};
 
 use crate::hub::audience::Audience;
+use crate::hub::depacketizer::Depacketizer;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
@@ -38,6 +40,8 @@ pub struct Stream {
     records: RefCell<Records>,
     record_audience: Audience,
     attachment: RefCell<Attachment>,
+    /// Where it is RTP.
+    depacketizer: Option<RefCell<Depacketizer>>,
     ledger: Ledger,
     seen: RefCell<Seen>,
     outages_over: Cell<u64>,
@@ -49,6 +53,8 @@ struct Attachment {
     /// The interface as last seen.
     interface: Option<Interface>,
     joined: Option<(Rc<Membership>, AbortHandle)>,
+    /// The memberships that bring FEC, while it is joined.
+    fec: Vec<(Rc<Membership>, AbortHandle)>,
     outages: OutageBook,
     granted: usize,
 }
@@ -74,9 +80,11 @@ impl Stream {
             attachment: RefCell::new(Attachment {
                 interface: None,
                 joined: None,
+                fec: Vec::new(),
                 outages: OutageBook::default(),
                 granted: 0,
             }),
+            depacketizer: Depacketizer::new(key.transport, settings.patience).map(RefCell::new),
             ledger: Ledger::default(),
             seen: RefCell::default(),
             outages_over: Cell::new(0),
@@ -287,9 +295,11 @@ impl Stream {
         let receiving = receiving::receive(Rc::downgrade(self), Rc::clone(&membership));
         let task = tokio::task::spawn_local(receiving).abort_handle();
         self.ledger.new_socket();
+        let fec = self.join_fec(interface);
         {
             let mut attachment = self.attachment.borrow_mut();
             attachment.joined = Some((membership, task));
+            attachment.fec = fec;
             attachment.granted = granted;
         }
         self.attached_to(interface);
@@ -328,6 +338,7 @@ impl Stream {
     fn detach(self: &Rc<Self>) {
         let Some((membership, task)) = self.attachment.borrow_mut().joined.take() else { return };
         task.abort();
+        self.leave_fec();
         // At once: the task gives up its share of the socket only when it is polled for the last time.
         membership.leave();
         let batch = Rc::clone(&self.settings.batch);
@@ -336,6 +347,7 @@ impl Stream {
             self.publish(&membership, &batch, count);
         }
         drop(batch);
+        self.pass_held(Depacketizer::flush);
         self.flush_all();
         self.ledger.kernel_dropped(membership.drops());
     }
@@ -344,7 +356,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let attachment = self.attachment.get_mut();
-        if let Some((_, task)) = attachment.joined.take() {
+        for (_, task) in attachment.joined.take().into_iter().chain(attachment.fec.drain(..)) {
             task.abort();
         }
         if attachment.interface.is_none() {

@@ -58,6 +58,12 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// The same in time, up to 60 s.
     pub replay_age: Duration,
+    /// Packets of an RTP stream, from one that is missed to the newest, that wait for it, 1..=1024.
+    pub reorder_datagrams: usize,
+    /// The same in time, up to 5 s.
+    pub reorder_age: Duration,
+    /// The same where forward error correction may bring it back, up to 10 s.
+    pub fec_age: Duration,
 }
 
 impl Default for Limits {
@@ -86,12 +92,15 @@ impl Default for Limits {
             lag_age: Duration::from_secs(2),
             replay_bytes: 8 << 20,
             replay_age: Duration::from_secs(10),
+            reorder_datagrams: 128,
+            reorder_age: Duration::from_millis(100),
+            fec_age: Duration::from_secs(2),
         }
     }
 }
 
 /// The names of all limits, in the order of [`Limits`].
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 26] = [
     "connections",
     "connections-per-address",
     "connection-rate-per-address",
@@ -115,6 +124,9 @@ pub const NAMES: [&str; 23] = [
     "lag-age",
     "replay-bytes",
     "replay-age",
+    "reorder-datagrams",
+    "reorder-age",
+    "fec-age",
 ];
 
 /// A limit that can't be set.
@@ -281,6 +293,9 @@ impl Limits {
             "lag-age" => Slot::Age(&mut self.lag_age, Duration::from_millis(10), Duration::from_secs(3600)),
             "replay-bytes" => Slot::Size(&mut self.replay_bytes, 0, 1 << 30),
             "replay-age" => Slot::Age(&mut self.replay_age, Duration::ZERO, Duration::from_secs(60)),
+            "reorder-datagrams" => Slot::Datagrams(&mut self.reorder_datagrams, 1, 1024),
+            "reorder-age" => Slot::Age(&mut self.reorder_age, Duration::ZERO, Duration::from_secs(5)),
+            "fec-age" => Slot::Age(&mut self.fec_age, Duration::ZERO, Duration::from_secs(10)),
             other => unreachable!("{other} is not a limit: NAMES and this match name the same"),
         }
     }

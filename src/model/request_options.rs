@@ -11,7 +11,7 @@ use super::source::{SourceFilter, parse_sources};
 use super::text::{is_digits, quote};
 
 /// Every option that a stream's URL may carry.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "interface",
     "overflow",
     "replay",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 12] = [
     "loop",
     "receive",
     "start",
+    "fec",
     "token",
 ];
 
@@ -66,6 +67,7 @@ fn set(options: &mut StreamOptions, key: &str, value: &str) -> Result<(), Reques
         "ttl" => options.ttl = Some(ttl(value)?),
         "loop" => options.loopback = Some(switch(key, value)?),
         "receive" => options.receive = switch(key, value)?,
+        "fec" => options.fec = Some(switch(key, value)?),
         "start" => start(value)?,
         _ => {}
     }
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn reads_every_option() {
         let all = "interface=lan0&overflow=latest&replay=500ms&latency=5ms&exclude=10.0.0.9&echo=1&replies=1\
-            &ttl=255&loop=0&receive=0&start=now&token=secret";
+            &ttl=255&loop=0&receive=0&fec=1&start=now&token=secret";
         let expected = StreamOptions {
             interface: Some(InterfaceSelector::Name("lan0".to_owned())),
             overflow: Overflow::Latest,
@@ -171,6 +173,7 @@ mod tests {
             ttl: Some(255),
             loopback: Some(false),
             receive: false,
+            fec: Some(true),
         };
         assert_eq!(parse_options(all), Ok(expected));
         assert_eq!(parse_options(""), Ok(StreamOptions::default()));

@@ -18,6 +18,7 @@ use crate::model::group::Group;
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
+use crate::model::transport::Transport;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
@@ -42,7 +43,7 @@ impl Opening {
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
     pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
-        let StreamRequest { target, options } = request;
+        let StreamRequest { target, mut transport, options } = request;
         let (group, filter, named) = match target {
             Target::Group { group, filter } => (group, filter, None),
             Target::Named(name) => {
@@ -50,6 +51,7 @@ impl Opening {
                     .streams
                     .get(&name)
                     .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
+                transport = transported(stream, &options)?;
                 (stream.group, narrowed(stream, &options)?, Some(stream))
             }
         };
@@ -57,7 +59,11 @@ impl Opening {
         options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
         let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
         if options.receive {
-            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+            let fec = transport.fec_groups(group).map_err(|error| Refusal::malformed(error.to_string()))?;
+            for group in [group].iter().chain(&fec) {
+                let allowed = config.policy.may_receive(group);
+                allowed.map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+            }
         } else if let Err(denied) = &may_send {
             return Err(Refusal::not_allowed(denied.clone()));
         }
@@ -79,6 +85,9 @@ impl Opening {
             .join(", ");
         let sending = match (&selectors[..], &options.interface, may_send) {
             (_, _, Err(denied)) => Err(denied),
+            _ if transport != Transport::Udp => {
+                Err("an RTP stream receives only: send to /udp/, with RTP headers of your own".to_owned())
+            }
             (_, Some(InterfaceSelector::All), _) => {
                 Err("interface=all receives only: name one to send".to_owned())
             }
@@ -96,7 +105,7 @@ impl Opening {
         let keys = if options.receive {
             selectors
                 .into_iter()
-                .map(|interface| StreamKey { interface, group, filter: filter.clone() })
+                .map(|interface| StreamKey { interface, group, filter: filter.clone(), transport })
                 .collect()
         } else {
             Vec::new()
@@ -155,6 +164,17 @@ fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
     }
     let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
     Err(Refusal::not_allowed(reason))
+}
+
+/// How a named stream comes, with what the request says of its FEC.
+fn transported(stream: &NamedStream, options: &StreamOptions) -> Result<Transport, Refusal> {
+    match options.fec {
+        None => Ok(stream.transport),
+        Some(_) if stream.transport == Transport::Udp => {
+            Err(Refusal::malformed("fec= repairs RTP, and this stream is none: leave it out"))
+        }
+        Some(fec) => Ok(Transport::rtp(fec)),
+    }
 }
 
 /// The filter of a named stream with what the request excludes besides.

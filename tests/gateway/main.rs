@@ -16,6 +16,7 @@ mod page;
 mod peers;
 mod protocol;
 mod replay;
+mod rtp;
 mod sending;
 mod slow;
 mod source_specific;

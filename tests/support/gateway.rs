@@ -243,11 +243,24 @@ pub fn stream_in(status: &Value, group: &str) -> Option<Value> {
     status["streams"].as_array()?.iter().find(|stream| stream["group"] == group).cloned()
 }
 
-/// Asserts that the books of a stream balance: received = published + refused.
+/// Asserts that the books of a stream balance: received = published + refused, and for RTP what became of each packet.
 pub fn assert_stream_balances(stream: &Value) {
     let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("a number is missing: {stream:#}"));
     let refused = number(&stream["refused"]["truncated"]) + number(&stream["refused"]["wrong_destination"]);
-    assert_eq!(number(&stream["received"]), number(&stream["published"]) + refused, "{stream:#}");
+    let rtp = &stream["rtp"];
+    let (mut received, mut elsewhere) = (number(&stream["received"]), refused);
+    if !rtp.is_null() {
+        received += number(&rtp["repaired"]);
+        let causes = ["malformed", "duplicate", "late", "other_sender", "empty", "held"];
+        elsewhere += causes.iter().map(|cause| number(&rtp[*cause])).sum::<u64>();
+    }
+    assert_eq!(received, number(&stream["published"]) + elsewhere, "{stream:#}");
+    if !rtp["fec"].is_null() {
+        let fec = &rtp["fec"];
+        let spent =
+            ["malformed", "unneeded", "waiting"].iter().map(|cause| number(&fec[*cause])).sum::<u64>();
+        assert_eq!(number(&fec["received"]), spent + number(&rtp["repaired"]), "{stream:#}");
+    }
 }
 
 /// Asserts that the books of a session's subscription balance, and gives back (published, written, lost by all causes).
