@@ -14,6 +14,7 @@ use tracing::{Span, info, warn};
 
 use crate::hub::audience::Audience;
 use crate::hub::depacketizer::Depacketizer;
+use crate::hub::flushes::Unflushed;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
@@ -43,6 +44,7 @@ pub struct Stream {
     /// Where it is RTP.
     depacketizer: Option<RefCell<Depacketizer>>,
     ledger: Ledger,
+    unflushed: Unflushed,
     seen: RefCell<Seen>,
     outages_over: Cell<u64>,
     place: Place,
@@ -86,6 +88,7 @@ impl Stream {
             }),
             depacketizer: Depacketizer::new(key.transport, settings.patience).map(RefCell::new),
             ledger: Ledger::default(),
+            unflushed: Unflushed::default(),
             seen: RefCell::default(),
             outages_over: Cell::new(0),
             run,

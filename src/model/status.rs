@@ -5,6 +5,7 @@
 
 mod rtp;
 mod session;
+mod totals;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use session::{
     ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
     Withheld,
 };
+pub use totals::{FlushCounts, OTHER_CODE, SessionSums, StreamSums, Totals};
 
 /// The whole gateway at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -33,6 +35,9 @@ pub struct Status {
     pub refused: BTreeMap<String, u64>,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
+    /// What was done since the start: for `/metrics`.
+    #[serde(skip)]
+    pub totals: Totals,
 }
 
 /// How many ended sessions (and streams) the status remembers.
@@ -241,6 +246,7 @@ impl Status {
         self.sessions.extend(other.sessions);
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
+        self.totals.absorb(other.totals);
         for (cause, count) in other.refused {
             *self.refused.entry(cause).or_default() += count;
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::client::WebSocket;
 use crate::support::gateway::{TestGateway, assert_session_balances, assert_stream_balances};
-use crate::support::lab::{Lab, Multicast, lab_test, skip};
+use crate::support::lab::{Lab, Multicast, lab_test, lacks, skip};
 use relay::{Harm, Relay};
 
 const GROUP: &str = "239.1.2.3:5000";
@@ -88,13 +88,13 @@ lab_test! {
         let srca = sender(lab, GROUP);
         let send = |sequence: u16| srca.send(&packet(7, sequence, &sequence.to_be_bytes()));
         // Nothing more comes: the time decides.
-        [10, 12].map(send);
+        [10, 12].into_iter().for_each(send);
         assert_eq!((client.recv(), client.recv()), (vec![0, 10], vec![0, 12]));
         // Late is late, also twice.
-        [13, 11, 11].map(send);
+        [13, 11, 11].into_iter().for_each(send);
         assert_eq!(client.recv(), [0, 13]);
         // The window decides.
-        [15, 16, 17, 18, 19, 20, 21, 22].map(send);
+        [15, 16, 17, 18, 19, 20, 21, 22].into_iter().for_each(send);
         for sequence in 15..=22 {
             assert_eq!(client.recv(), [0, sequence]);
         }
@@ -182,7 +182,7 @@ lab_test! {
 
 lab_test! {
     fn gstreamer_s_rtp_comes_out_as_it_was_sent(lab) {
-        if skip("gst-launch-1.0", "gstreamer1.0-tools") {
+        if skip_gstreamer() {
             return;
         }
         let harm = Harm { reorder: 5, duplicate: 1, lose: 0 };
@@ -194,7 +194,7 @@ lab_test! {
 
 lab_test! {
     fn fec_brings_back_what_was_lost(lab) {
-        if skip("gst-launch-1.0", "gstreamer1.0-tools") {
+        if skip_gstreamer() {
             return;
         }
         for (enabled, what) in [("", "rows and columns"), (r"\ enable-row-fec\=false", "columns")] {
@@ -208,6 +208,29 @@ lab_test! {
             assert!(lost > 10 && repaired * 10 >= lost * 9, "{repaired} of {lost}: {stream:#}");
         }
     }
+}
+
+/// What the pipelines here are made of, with its Debian packages.
+const ELEMENTS: [(&str, &str); 4] = [
+    ("videotestsrc", "gstreamer1.0-plugins-base"),
+    ("rtpst2022-1-fecenc", "gstreamer1.0-plugins-good"),
+    ("mpegtsmux", "gstreamer1.0-plugins-bad"),
+    ("x264enc", "gstreamer1.0-plugins-ugly"),
+];
+
+fn skip_gstreamer() -> bool {
+    if skip("gst-launch-1.0", "gstreamer1.0-tools") {
+        return true;
+    }
+    let exists = |name: &str| {
+        let asked = std::process::Command::new("gst-inspect-1.0").args(["--exists", name]).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    let missing = ELEMENTS.iter().find(|(name, _)| !exists(name));
+    if let Some((name, package)) = missing {
+        lacks(&format!("{name} (Debian package {package})"));
+    }
+    missing.is_some()
 }
 
 /// GStreamer on `srca`, with four seconds of MPEG-TS in RTP to `sink`, behind `before`.
