@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::model::limits::Limits;
 use crate::model::rtp::Packet;
-use crate::model::rtp::fec::FecPacket;
+use crate::model::rtp::fec::{FecPacket, REACH};
 use crate::model::rtp::repair::{self, Repair};
 use crate::model::rtp::sequencer::{Bounds, Sequencer, Verdict};
 use crate::model::status::{FecStatus, RtpStatus};
@@ -61,7 +61,7 @@ struct Fec {
     repair: Repair,
     received: u64,
     malformed: u64,
-    /// When it was last heard.
+    /// When it was last heard; the beginning counts, where it has not come yet.
     heard: Option<Duration>,
     /// How the last media packet came: so comes what is brought back.
     last: Option<(SocketAddr, Option<u8>, u64)>,
@@ -122,7 +122,12 @@ impl Depacketizer {
             Err(_) => return self.books.malformed += 1,
         };
         if let Some(fec) = &mut self.fec {
+            let begins = fec.last.is_none();
             fec.last = Some((received.source, received.ttl, received.arrival));
+            if begins {
+                fec.heard = fec.heard.or(Some(now));
+                self.set_patience(now);
+            }
         }
         let passed = Received { payload: packet.payload, ..*received };
         match self.sequencer.offer(packet.ssrc, packet.sequence, now) {
@@ -217,7 +222,9 @@ impl Depacketizer {
         let heard = fec.heard.is_some_and(|heard| now.saturating_sub(heard) < FEC_SILENT);
         let mut bounds = self.patience.bounds();
         if heard {
-            bounds.span = bounds.span.saturating_add(fec.repair.reach().saturating_mul(2));
+            // As long as nothing is known of its matrix it may be any.
+            let matrix = Some(fec.repair.reach()).filter(|reach| *reach > 0).unwrap_or(REACH);
+            bounds.span = bounds.span.saturating_add(2 * matrix);
             bounds.wait = bounds.wait.max(self.patience.fec_time);
         }
         self.sequencer.set_bounds(bounds);

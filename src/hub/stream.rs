@@ -1,5 +1,6 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
+mod keyframes;
 mod receiving;
 mod repairing;
 mod standing;
@@ -24,6 +25,7 @@ use crate::hub::records::Records;
 use crate::hub::run::Run;
 use crate::hub::seen::Seen;
 use crate::hub::settings::StreamSettings;
+use crate::hub::stream::keyframes::Keyframes;
 use crate::hub::subscription::{Encoding, Subscriber};
 use crate::hub::twin::Twin;
 use crate::lan::interface::{Interface, Interfaces};
@@ -41,6 +43,8 @@ pub struct Stream {
     records: RefCell<Records>,
     record_audience: Audience,
     attachment: RefCell<Attachment>,
+    /// Where a player can begin, once somebody has asked.
+    keyframes: RefCell<Option<Box<Keyframes>>>,
     /// Where it is RTP.
     depacketizer: Option<RefCell<Depacketizer>>,
     ledger: Ledger,
@@ -86,6 +90,7 @@ impl Stream {
                 outages: OutageBook::default(),
                 granted: 0,
             }),
+            keyframes: RefCell::default(),
             depacketizer: Depacketizer::new(key.transport, settings.patience).map(RefCell::new),
             ledger: Ledger::default(),
             unflushed: Unflushed::default(),

@@ -39,6 +39,16 @@ pub enum Replay {
     Age(Duration),
 }
 
+/// Where in the stream a subscription begins, `replay` apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// Where it is now.
+    #[default]
+    Now,
+    /// At a picture that needs no other, with the tables that a player wants first (MPEG-TS).
+    Keyframe,
+}
+
 /// Which stream is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -73,6 +83,8 @@ pub struct StreamOptions {
     pub overflow: Overflow,
     /// How far back to begin.
     pub replay: Replay,
+    /// Where to begin.
+    pub start: Beginning,
     /// How long a datagram may be held so that several go in one write, at most [`LONGEST_LATENCY`]; `None`
     /// for the gateway's default.
     pub latency: Option<Duration>,
@@ -105,41 +117,18 @@ pub enum Route {
     NotAStream,
 }
 
-/// What a request error means to HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestErrorKind {
-    /// The client's mistake: 400.
-    Malformed,
-    /// Understood, and not offered by this gateway: 404.
-    Unsupported,
-}
-
 /// A stream's URL that can't be served. The message is one line, repeats at most 64 characters of the URL,
 /// control characters escaped, and names the fix.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct RequestError {
-    /// Whose mistake.
-    pub kind: RequestErrorKind,
     /// What is wrong and how to write it, one line.
     pub message: String,
 }
 
 impl RequestError {
     pub(super) fn malformed(message: impl fmt::Display) -> RequestError {
-        RequestError { kind: RequestErrorKind::Malformed, message: message.to_string() }
-    }
-
-    pub(super) fn unsupported(message: impl fmt::Display) -> RequestError {
-        RequestError { kind: RequestErrorKind::Unsupported, message: message.to_string() }
-    }
-
-    /// The HTTP status: 400 or 404.
-    pub fn status(&self) -> u16 {
-        match self.kind {
-            RequestErrorKind::Malformed => 400,
-            RequestErrorKind::Unsupported => 404,
-        }
+        RequestError { message: message.to_string() }
     }
 }
 
@@ -211,6 +200,7 @@ impl Default for StreamOptions {
             interface: None,
             overflow: Overflow::Skip,
             replay: Replay::None,
+            start: Beginning::Now,
             latency: None,
             exclude: Vec::new(),
             echo: false,
@@ -262,7 +252,6 @@ mod tests {
 
     fn refusal(path: &str, query: &str) -> String {
         let error = parse(path, Some(query)).expect_err(path);
-        assert_eq!(error.status(), 400, "{error}");
         error.message
     }
 

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod asset;
+pub mod beginning;
 pub mod body;
 pub mod control;
 pub mod egress;

@@ -15,10 +15,11 @@ use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
 use crate::model::group::Group;
-use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::request::{Beginning, StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::model::transport::Transport;
+use crate::web::beginning;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
@@ -75,6 +76,10 @@ impl Opening {
                 selectors.len()
             );
             return Err(Refusal::not_allowed(reason));
+        }
+        if selectors.len() > 1 && options.start == Beginning::Keyframe {
+            let fix = "start=keyframe is of one stream: name one interface for interface=all";
+            return Err(Refusal::malformed(fix));
         }
         let interface = selectors
             .iter()
@@ -134,28 +139,53 @@ impl Opening {
         Ok(SenderKey { group, interface, options })
     }
 
-    /// Joins, or finds joined, each stream, with a place in its log.
+    /// Joins, or finds joined, each stream, with a place in its log: where the request says, for which it may wait.
+    /// `reports_kind` says whether it also waits a moment to see what the stream carries.
     ///
     /// # Errors
     /// 503 when the gateway has joined as many streams, or as fast, as it may, or others hold what it needs; 400 or 403
     /// when the kernel takes no such join at all.
-    pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
-        let reading = |key: &StreamKey| {
-            let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
-                SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
-                SubscribeError::Join(failed) => match failed.remedy {
-                    Remedy::Request => Refusal::malformed(failed.to_string()),
-                    Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
-                    Remedy::Interface | Remedy::Others => {
-                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
-                    }
-                },
-            })?;
-            let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
-            Ok(Reading { stream, cursor })
+    pub async fn join(&self, hub: &Hub, reports_kind: bool) -> Result<Joined, Refusal> {
+        let streams = self.keys.iter().map(|key| stream(hub, key)).collect::<Result<Vec<_>, _>>()?;
+        let start = match (&streams[..], self.options.start) {
+            ([stream], Beginning::Keyframe) => beginning::picture(stream, hub.replay_bounds()).await,
+            _ => None,
         };
-        self.keys.iter().map(reading).collect()
+        let carries_ts = match &streams[..] {
+            [stream] if reports_kind => start.is_some() || beginning::carries_ts(stream).await,
+            _ => false,
+        };
+        let cursor = |stream: &Rc<Stream>| match &start {
+            Some(start) => Cursor::since(&stream.log(), start.sequence, hub.replay_bounds(), stream.now()),
+            None => Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now()),
+        };
+        let readings =
+            streams.into_iter().map(|stream| Reading { cursor: cursor(&stream), stream }).collect();
+        Ok(Joined { readings, tables: start.map(|start| start.tables).unwrap_or_default(), carries_ts })
     }
+}
+
+/// The streams that a request reads, and where it begins.
+pub struct Joined {
+    /// Each with a place in its log.
+    pub readings: Vec<Reading>,
+    /// What a player wants before the first datagram; empty where it asked for nothing.
+    pub tables: Vec<u8>,
+    /// Whether it is known that they carry MPEG-TS.
+    pub carries_ts: bool,
+}
+
+fn stream(hub: &Hub, key: &StreamKey) -> Result<Rc<Stream>, Refusal> {
+    hub.stream(key).map_err(|error| match error {
+        SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+        SubscribeError::Join(failed) => match failed.remedy {
+            Remedy::Request => Refusal::malformed(failed.to_string()),
+            Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
+            Remedy::Interface | Remedy::Others => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
+            }
+        },
+    })
 }
 
 fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
