@@ -152,7 +152,7 @@ impl Scanner {
 
     fn found(&mut self, sequence: u64) {
         let Some(program) = self.lead() else { return };
-        let tables = [self.association.packets(), program.map.packets()].concat();
+        let tables = [self.association.whole(), program.map.whole()].concat();
         self.latest = Some(Start { sequence, tables });
     }
 }

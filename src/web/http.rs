@@ -306,7 +306,10 @@ fn stream_headers(opening: &Opening, carries_ts: bool) -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::new()));
     put_interface(&mut response, opening);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(if carries_ts { "video/mp2t" } else { "application/octet-stream" }));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(if carries_ts { "video/mp2t" } else { "application/octet-stream" }),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -9,6 +9,7 @@ mod front;
 mod interfaces;
 mod isolation;
 mod kernel_drops;
+mod keyframe;
 mod library;
 mod life;
 mod limits;

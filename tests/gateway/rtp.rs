@@ -3,7 +3,7 @@
 mod relay;
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
@@ -273,11 +273,16 @@ fn fec_sinks(port: u16) -> String {
 
 /// Sends what `start` makes through a relay that does `harm`, and compares what clients of both kinds get with the payloads
 /// before that: all of them, less what stayed lost. The stream's books, and the places of the packets that were lost.
-fn compare(lab: &Lab, harm: Harm, query: &str, start_sender: impl FnOnce(u16) -> Child) -> (Value, BTreeSet<usize>) {
+fn compare(
+    lab: &Lab,
+    harm: Harm,
+    query: &str,
+    start_sender: impl FnOnce(u16) -> Child,
+) -> (Value, BTreeSet<usize>) {
     let gateway = start(lab, &[]);
     let path = format!("/rtp/{GROUP}{query}");
     let mut socket = gateway.open(&path);
-    let mut body = fetch(&gateway, &path);
+    let mut body = gateway.get(&path).stream;
     gateway.await_joined("gw-lan0", GROUP);
     let relay = Relay::start(lab, GROUP, harm);
     let published = OnceLock::new();
@@ -351,17 +356,4 @@ fn bytes(body: &mut TcpStream, published: &Published) -> Vec<u8> {
         assert!(Instant::now() < deadline, "{} bytes of {published:?}", got.len());
     }
     got
-}
-
-fn fetch(gateway: &TestGateway<'_>, path: &str) -> TcpStream {
-    let mut body = gateway.connect();
-    write!(body, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", gateway.address).expect("ask");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        body.read_exact(&mut byte).expect("read the head");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&head));
-    body
 }

@@ -34,6 +34,14 @@ pub struct TestGateway<'a> {
     log: Arc<Mutex<String>>,
 }
 
+/// An HTTP answer whose body goes on.
+pub struct Body {
+    /// Head in lower case.
+    pub head: String,
+    /// The connection, from the body's first byte on.
+    pub stream: TcpStream,
+}
+
 /// An HTTP answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -148,6 +156,21 @@ impl<'a> TestGateway<'a> {
     /// `GET path` from `cli`, on a connection of its own.
     pub fn fetch(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address))
+    }
+
+    /// `GET path` from `cli` as HTTP/1.0, whose body is the stream and nothing else; the head read, which says 200.
+    pub fn get(&self, path: &str) -> Body {
+        let mut stream = self.connect();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).expect("ask");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("read the head");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.0 200"), "{head}");
+        Body { head, stream }
     }
 
     /// Sends `request` as it is and reads the answer to its end.

@@ -60,7 +60,8 @@ fn is_ts(log: &Log, sequence: u64) -> bool {
 
 impl Keyframes {
     fn look_through(&mut self, log: &Log) {
-        let searched = log.sequence_at(log.head().saturating_sub(SEARCH).max(log.start_of(log.first_sequence())));
+        let searched =
+            log.sequence_at(log.head().saturating_sub(SEARCH).max(log.start_of(log.first_sequence())));
         let from = self.next.max(searched);
         if from > self.next {
             self.scanner.interrupt();

@@ -51,7 +51,7 @@ impl Section {
     }
 
     /// The packets of the last that was whole.
-    pub(super) fn packets(&self) -> &[u8] {
+    pub(super) fn whole(&self) -> &[u8] {
         &self.whole
     }
 }

@@ -62,7 +62,8 @@ fn starts(stream_type: u8, pictures: &[Vec<u8>]) -> Vec<u64> {
 
 #[test]
 fn finds_pictures_that_need_no_other_in_each_codec() {
-    let (plain, key) = (pes(&[&[0x09, 0xf0], &[0x41, 0x9a]]), pes(&[&[0x09, 0x10], &[0x67, 0x64], &[0x65, 0x88]]));
+    let (plain, key) =
+        (pes(&[&[0x09, 0xf0], &[0x41, 0x9a]]), pes(&[&[0x09, 0x10], &[0x67, 0x64], &[0x65, 0x88]]));
     assert_eq!(starts(0x1b, &[plain.clone(), key.clone(), plain.clone(), key]), [2, 4]);
     let (plain, key) = (pes(&[&[0x46, 1, 0x50], &[2, 1, 0xd0]]), pes(&[&[0x46, 1, 0x10], &[0x40, 1, 0xc]]));
     assert_eq!(starts(0x24, &[key.clone(), plain, pes(&[&[0x26, 1]])]), [1, 3]);
@@ -98,7 +99,7 @@ fn believes_the_sender_and_looks_behind_the_first_packet() {
 
 #[test]
 fn tables_may_take_several_packets() {
-    let mut body = vec![0xe1, 0, 0xf0 | 0x00, 200];
+    let mut body = vec![0xe1, 0, 0xf0, 200];
     body.extend([0; 200]);
     body.extend([0x1b, 0xe1, 0x00, 0xf0, 0]);
     let map = section(2, &body);
