@@ -110,6 +110,12 @@ impl Depacketizer {
         (2 * HELD + SPARE.0 * SPARE.1) as u64 + repair::MEMORY
     }
 
+    /// From now on packets wait so long for others.
+    pub fn be(&mut self, patience: Patience) {
+        self.patience = patience;
+        self.sequencer.set_bounds(patience.bounds());
+    }
+
     /// Takes a datagram, and passes on what may be.
     pub fn take(&mut self, received: &Received<'_>, now: Duration, pass: &mut Pass<'_>) {
         let packet = match Packet::parse(received.payload) {

@@ -138,7 +138,7 @@ impl Stream {
         Turn {
             now: self.now(),
             with_records: self.records.borrow().is_wanted(),
-            quarter: (self.settings.log.bytes / 4, self.settings.log.datagrams / 4),
+            quarter: (self.bounds.get().bytes / 4, self.bounds.get().datagrams / 4),
             appended: (0, 0),
         }
     }

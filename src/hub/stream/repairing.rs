@@ -40,7 +40,7 @@ impl Stream {
         // That the ports exist was checked when the stream was asked for.
         let groups = self.key.transport.fec_groups(self.key.group).unwrap_or_default();
         let join = |group| {
-            let joined = Membership::join(group, &self.key.filter, interface, self.settings.receive_buffer);
+            let joined = Membership::join(group, &self.key.filter, interface, self.receive_buffer.get());
             match joined {
                 Ok(membership) => {
                     let membership = Rc::new(membership);
