@@ -13,6 +13,7 @@ mod keyframe;
 mod library;
 mod life;
 mod limits;
+mod links;
 mod metrics;
 mod page;
 mod peers;
