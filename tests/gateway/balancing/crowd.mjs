@@ -4,7 +4,8 @@ const [library, url, group, clients] = process.argv.slice(2);
 const { connect } = await import(new URL(library, 'file:///').href);
 
 async function listen() {
-  const subscription = connect(url).join(group);
+  // A page's parts share one connection; these are pages of their own.
+  const subscription = connect(url, { shared: false }).join(group);
   const story = { last: null, unexplained: 0, counted: 0, outages: [] };
   let told = false;
   subscription.addEventListener('lost', ({ detail: { datagrams, seconds } }) => {
