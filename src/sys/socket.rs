@@ -168,7 +168,7 @@ pub fn mtu(name: &str) -> io::Result<u32> {
         *to = from.cast_signed();
     }
     // SAFETY: SIOCGIFMTU reads the name and writes the MTU, both inside `request`.
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
