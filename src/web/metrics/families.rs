@@ -48,7 +48,11 @@ pub(super) fn gateway(page: &mut Exposition, status: &Status, server: &Server) {
     let mut reloads = Family::counter();
     reloads.count(&[("outcome", "accepted")], configuration.generation.saturating_sub(1));
     reloads.count(&[("outcome", "refused")], configuration.reloads_refused);
-    page.add("wscast_reloads_total", "Reloads of the configuration that were taken over, or refused.", reloads);
+    page.add(
+        "wscast_reloads_total",
+        "Reloads of the configuration that were taken over, or refused.",
+        reloads,
+    );
     let refused = configuration.last_reload.as_ref().is_some_and(|last| !last.taken_over);
     page.gauge(
         "wscast_config_last_reload_successful",
