@@ -3,6 +3,8 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
+mod doctor;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::doctor::DoctorArgs;
 use crate::model::config::{IoUring, LogFormat, Overrides};
 use crate::model::group::{Group, GroupError};
 use crate::model::limits::LimitSetting;
@@ -53,6 +56,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Find out why multicast does not arrive, and how to mend it
+    Doctor(DoctorArgs),
 }
 
 /// Flags of `wscast serve`. Each can be given in the environment too; lists have commas between their entries

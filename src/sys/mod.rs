@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod links;
 pub mod netlink;
 pub mod random;
 pub mod socket;
+pub mod tap;
 pub mod transmit_batch;
 pub mod uring;

@@ -1,5 +1,6 @@
 //! The command line's tools keep what their help says: `listen`, `send` and `demo`, on the hosts of a lab.
 #![allow(clippy::unwrap_used)] // a failed one fails its test
+mod doctor;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_gateway;

@@ -1,0 +1,1 @@
+//! Made-up facts, and what the checks find in them.

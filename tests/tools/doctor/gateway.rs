@@ -1,0 +1,89 @@
+//! What the doctor finds of a gateway.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+
+use super::super::Running;
+use super::super::support::gateway::TestGateway;
+use super::super::support::lab::{PATIENCE, lab_test, wait_for};
+use super::Diagnosis;
+
+lab_test! {
+    fn a_healthy_gateway_is_healthy(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0"]);
+        let _sending = Running::start(lab, "srca", "send 239.1.2.3:5000 --interface eth0 --rate 50 --count 3000");
+        let _open = gateway.open("/udp/239.1.2.3:5000");
+        gateway.status_with("datagrams", |status| status["streams"][0]["state"] == "receiving");
+        let words = format!("239.1.2.3:5000 --gateway http://{} --interface eth0 --listen 0", gateway.address);
+        let report = Diagnosis::of(lab, "cli", &words).assert_nothing().report;
+        assert_eq!(report["gateway"]["streams"]["239.1.2.3:5000"], 200, "{report:#}");
+    }
+}
+
+lab_test! {
+    fn gateways_that_refuse_are_told_apart(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0"]);
+        let (address, port) = (gateway.address, gateway.address.port());
+        lab.sh("echo '10.9.0.1 tv.example.org' >>/run/hosts; mount --bind /run/hosts /etc/hosts");
+        for (words, name) in [
+            (format!("--gateway http://tv.example.org:{port}"), "gateway-host-refused"),
+            (format!("--gateway http://{address} --origin https://app.example.org"), "gateway-origin-refused"),
+            (format!("240.9.9.9:5 --gateway http://{address}").replace("240.9.9.9:5", "238.9.9.9:5000"), "gateway-refuses-group"),
+            ("--gateway http://10.9.0.1:9".to_owned(), "gateway-unreachable"),
+        ] {
+            let diagnosis = Diagnosis::of(lab, "cli", &format!("{words} --interface eth0 --listen 0"));
+            let names: Vec<_> = diagnosis.names().into_iter().filter(|one| *one != "reserved-group").collect();
+            assert_eq!(names, [name], "{:#}", diagnosis.report);
+            assert_eq!(diagnosis.said.code, Some(1));
+        }
+    }
+}
+
+lab_test! {
+    fn something_else_is_not_a_gateway(lab) {
+        let listener = lab.on("gw", || TcpListener::bind("10.9.0.1:0").expect("bind"));
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = { stream }.write_all(b"220 mail.example.org\r\n\r\n");
+            }
+        });
+        let words = format!("--gateway http://{address} --interface eth0 --listen 0");
+        Diagnosis::of(lab, "cli", &words).assert(&["not-a-gateway"], "fault");
+    }
+}
+
+lab_test! {
+    fn the_state_of_its_streams_is_told(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0"]);
+        let _open = gateway.open("/udp/239.1.2.3:5000");
+        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
+        let words = format!("--gateway http://{} --interface eth0 --listen 0", gateway.address);
+        Diagnosis::of(lab, "cli", &words).assert(&["gateway-stream-silent"], "warning");
+        lab.sh("ip -n gw link set lan0 down");
+        gateway.status_with("waiting", |status| status["streams"][0]["state"] == "waiting-for-interface");
+        Diagnosis::of(lab, "cli", &words).assert(&["gateway-stream-waiting"], "fault");
+        drop(gateway);
+    }
+}
+
+lab_test! {
+    fn what_its_kernel_loses_is_told(lab) {
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--receive-buffer", "4KiB"]);
+        let _open = gateway.open("/udp/239.1.2.3:5000");
+        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
+        // Stopped, it takes nothing, and its buffer is small.
+        gateway.signal("STOP");
+        let sent = super::run(lab, "srca", "send 239.1.2.3:5000 --interface eth0 --count 200 --size 1400");
+        gateway.signal("CONT");
+        sent.assert_code(0);
+        wait_for("a datagram after the loss", PATIENCE, || {
+            super::run(lab, "srca", "send 239.1.2.3:5000 --interface eth0").assert_code(0);
+            let stream = gateway.stream("239.1.2.3:5000");
+            (stream["lost"]["kernel"].as_u64() > Some(0)).then_some(())
+        });
+        let words = format!("--gateway http://{} --interface eth0 --listen 0", gateway.address);
+        let names = Diagnosis::of(lab, "cli", &words);
+        assert!(names.names().contains(&"gateway-losses"), "{:#}", names.report);
+    }
+}
