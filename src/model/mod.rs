@@ -6,6 +6,7 @@ mod config_file;
 pub mod control;
 pub mod frame;
 pub mod group;
+pub mod histogram;
 pub mod limits;
 pub mod name;
 mod percent;

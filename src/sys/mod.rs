@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod links;
 pub mod netlink;
+pub mod process;
 pub mod random;
 pub mod socket;
 pub mod tap;

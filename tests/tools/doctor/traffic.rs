@@ -25,9 +25,9 @@ fn without_firewall(lab: &Lab) {
 
 lab_test! {
     fn nothing_is_wrong_where_everything_comes(lab) {
-        let groups = ["239.1.2.3:5000", "[ff15::42]:5000", "232.1.2.3:5000"];
+        let groups = ["239.1.2.3:5000", "[ff15::42]:5000", "232.1.2.9:5000"];
         let _sending = groups.map(|group| sending(lab, "srca", group));
-        let words = "239.1.2.3:5000 [ff15::42]:5000 10.1.0.2@232.1.2.3:5000 --interface lan0 --listen 2";
+        let words = "239.1.2.3:5000 [ff15::42]:5000 10.1.0.2@232.1.2.9:5000 --interface lan0 --listen 2";
         let diagnosis = Diagnosis::of(lab, "gw", words).assert_nothing();
         assert!(diagnosis.datagrams().iter().all(|count| *count > 10), "{:#}", diagnosis.report);
         let report = &diagnosis.report;
