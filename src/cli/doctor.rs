@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::TrustArgs;
 use crate::model::selector::InterfaceSelector;
 
 /// Flags of `wscast doctor`.
@@ -39,7 +40,7 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Ask a gateway too, as http://HOST:PORT
+    /// Ask a gateway too, as http://HOST:PORT or https://HOST
     #[arg(long, value_name = "URL")]
     pub gateway: Option<String>,
 
@@ -50,6 +51,10 @@ pub struct DoctorArgs {
     /// Ask the gateway with this token
     #[arg(long, value_name = "TOKEN", requires = "gateway", env = "WSCAST_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub trust: TrustArgs,
 
     /// Warnings make the exit code 1 too
     #[arg(long)]

@@ -63,9 +63,9 @@ fn v4(bytes: &[u8]) -> Option<Packet> {
     let length = usize::from(short(bytes, 2)?).saturating_sub(header);
     let first = short(bytes, 6)? & 0x1fff == 0;
     let body = bytes.get(header..).unwrap_or_default();
-    let content = match bytes.get(9)? {
-        &UDP if first => datagram(body),
-        &IGMP if body.first() == Some(&IGMP_QUERY) => Content::Query {
+    let content = match *bytes.get(9)? {
+        UDP if first => datagram(body),
+        IGMP if body.first() == Some(&IGMP_QUERY) => Content::Query {
             // RFC 3376 section 7.1: the length tells version 3, a maximum response time of 0 version 1.
             version: match (length, body.get(1)) {
                 (12.., _) => 3,

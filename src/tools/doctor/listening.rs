@@ -164,7 +164,7 @@ async fn hear(membership: &Membership, heard: &mut Heard) {
             }
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 /// Counts for ever what comes in by an interface.
@@ -187,7 +187,7 @@ async fn watch(tap: &Tap, wire: &mut Wire) {
             Content::Other => {}
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 /// Counts for ever the general queries that the host's IGMP gets.
@@ -201,14 +201,14 @@ async fn count_queries(tap: &IgmpTap, count: &mut u64) {
             *count += 1;
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 fn count(queries: &mut Queries, packet: &Packet, version: u8) {
     if packet.source.is_ipv4() {
-        queries.igmp += 1
+        queries.igmp += 1;
     } else {
-        queries.mld += 1
+        queries.mld += 1;
     }
     if queries.queriers.len() < MOST_QUERIERS || queries.queriers.contains_key(&packet.source) {
         queries.queriers.insert(packet.source, version);

@@ -31,16 +31,15 @@ use crate::tools::serve::block_on;
 /// # Errors
 /// [`Failure::Usage`] for what is no group, URL or configuration; [`Failure::Running`] when something is wrong with the
 /// network, or nothing can be looked at.
-pub fn run(arguments: DoctorArgs) -> Result<(), Failure> {
+pub fn run(arguments: &DoctorArgs) -> Result<(), Failure> {
     let config = arguments.config.as_deref().map(|path| check_config::read(Some(path), Default::default()));
     let config = config.transpose()?;
-    let asked = asked(&arguments, config.as_ref())?;
-    let gateway = arguments
-        .gateway
-        .as_deref()
-        .map(|url| GatewayAddress::parse(url, arguments.origin.as_deref(), arguments.token.as_deref()));
+    let asked = asked(arguments, config.as_ref())?;
+    let gateway = arguments.gateway.as_deref().map(|url| {
+        GatewayAddress::parse(url, arguments.origin.as_deref(), arguments.token.as_deref(), &arguments.trust)
+    });
     let gateway = gateway.transpose()?;
-    block_on(examine(&arguments, asked, gateway))
+    block_on(examine(arguments, asked, gateway))
 }
 
 async fn examine(

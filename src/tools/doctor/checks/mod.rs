@@ -47,6 +47,6 @@ pub fn all(facts: &Facts) -> Vec<Finding> {
     for check in CHECKS {
         check(facts, &mut findings);
     }
-    findings.sort_by(|one, other| other.severity.cmp(&one.severity));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }

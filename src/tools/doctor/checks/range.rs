@@ -10,7 +10,7 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
     for group in &facts.groups {
         one(group, findings);
     }
-    let four: Vec<Ipv4Addr> = facts.groups.iter().filter_map(|group| v4(group)).collect();
+    let four: Vec<Ipv4Addr> = facts.groups.iter().filter_map(v4).collect();
     for (at, one) in four.iter().enumerate() {
         for other in &four[at + 1..] {
             if one != other && mac(*one) == mac(*other) {

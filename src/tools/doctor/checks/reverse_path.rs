@@ -33,16 +33,13 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
             source.is_ipv4() && if mode == STRICT { *out != Some(index) } else { out.is_none() }
         });
         let refused: Vec<String> = refused.map(|(source, _)| source.to_string()).collect();
-        let names_sources = facts.groups.iter().all(|group| !group.source_routes.is_empty());
+        let any_source =
+            facts.groups.is_empty() || facts.groups.iter().any(|group| group.source_routes.is_empty());
         if !refused.is_empty() && !heard {
             let sources = refused.join(", ");
             let seen = format!("rp_filter is {mode} on {name}, and {sources} would not be answered by it");
             findings.push(finding(interface, seen).at(Severity::Fault));
-        } else if mode == STRICT
-            && !interface.default_route
-            && !heard
-            && !(names_sources && !facts.groups.is_empty())
-        {
+        } else if mode == STRICT && !interface.default_route && !heard && any_source {
             let seen = format!(
                 "rp_filter is 1 (strict) on {name}, and the default route is not by it: sources beyond its own networks \
                  are dropped"
