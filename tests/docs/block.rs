@@ -33,7 +33,11 @@ impl Block {
                 None => (line, false),
             };
             if goes_on {
-                found.last_mut().expect("it goes on from a line before").1.push_str(words.trim_start());
+                found
+                    .last_mut()
+                    .expect("it goes on from a line before")
+                    .1
+                    .push_str(&format!(" {}", words.trim()));
             } else if !words.trim().is_empty() && !words.trim_start().starts_with('#') {
                 found.push((self.line + 1 + at, words.trim().to_owned()));
             } else {
@@ -106,7 +110,7 @@ pub fn blocks(document: &str) -> Vec<Block> {
     found
 }
 
-/// What a document has between backticks that begins with `wscast` and a verb, with its line.
+/// What a document has between backticks that begins with `wscast`, a verb and something for it, with its line.
 pub fn inline_commands(document: &str) -> Vec<(usize, String)> {
     let text = read(document);
     let mut inside = false;
@@ -117,8 +121,11 @@ pub fn inline_commands(document: &str) -> Vec<(usize, String)> {
         } else if !inside {
             let spans = line.split('`').skip(1).step_by(2);
             // With an ellipsis or a choice it is a sketch.
-            let whole = spans
-                .filter(|span| span.starts_with("wscast ") && !span.contains(['…', '[', '|', '\'', '<']));
+            let whole = spans.filter(|span| {
+                span.starts_with("wscast ")
+                    && span.split(' ').count() > 2
+                    && !span.contains(['…', '[', '|', '\'', '<'])
+            });
             found.extend(whole.map(|span| (at + 1, span.to_owned())));
         }
     }

@@ -92,7 +92,9 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs the commands of a document.
-    pub fn run(mut self, document: &str) {
+    pub fn run(&mut self, document: &str) {
+        self.server = None;
+        self.ran = 0;
         for block in
             blocks(document).iter().filter(|block| block.language == "sh" && block.not_run().is_none())
         {
