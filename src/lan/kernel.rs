@@ -99,6 +99,15 @@ fn versions(text: &str) -> HashMap<u32, u8> {
     text.lines().skip(1).filter(|line| !line.starts_with(char::is_whitespace)).filter_map(entry).collect()
 }
 
+/// Names of the interfaces that are wireless.
+#[must_use]
+pub fn wireless() -> Vec<String> {
+    let text = fs::read_to_string("/proc/thread-self/net/wireless").unwrap_or_default();
+    // Two lines of headings, then `name: values`.
+    let names = text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    names.collect()
+}
+
 /// An IPv6 address of an interface and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv6State {

@@ -191,6 +191,9 @@ lab_test! {
         let mut few = lab.command("gw", "prlimit");
         few.args(["--nofile=256:256", super::WSCAST, "doctor", "--json", "--listen", "0"]);
         Diagnosis::read(Said::of(&few.output().expect("run prlimit"))).assert(&["open-files"], "warning");
+        let join = "239.1.2.3:5000 --interface lan0 --listen 100ms";
+        found(lab, "set_ net.ipv4.igmp_max_memberships=0", join, "membership-limit", "fault");
+        lab.sh(&prepared("set_ net.ipv4.igmp_max_memberships=20"));
         // A namespace has this setting of its own since Linux 6.8.
         if lab.try_sh(&prepared("set_ net.core.optmem_max=4096")).is_ok() {
             found(lab, "", "--interface lan0 --listen 0", "option-memory", "warning");

@@ -59,6 +59,8 @@ pub struct Unchecked {
 /// Settings of the host; `None` where they can't be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
+    /// `net.ipv4.igmp_max_memberships`: IPv4 groups on one socket; a gateway has one on each.
+    pub most_memberships: Option<u64>,
     /// `net.ipv4.igmp_max_msf`: sources of one IPv4 group on one socket.
     pub most_sources_v4: Option<u64>,
     /// `net.ipv6.mld_max_msf`: the same for IPv6.
@@ -96,6 +98,8 @@ pub struct InterfaceFacts {
     pub ipv6_disabled: bool,
     /// Its IPv6 addresses.
     pub ipv6: Vec<Ipv6State>,
+    /// It is a Wi-Fi.
+    pub wireless: bool,
     /// MLD queries that the host's MLD has taken, at the beginning and at the end.
     pub mld_queries: (Option<u64>, Option<u64>),
     /// What came in, before any filter; `None` where nobody may look.

@@ -124,6 +124,9 @@ names! {
     /// Another program has the port for itself.
     PortHeld "port-held" Fault
         "A program that opens a port without SO_REUSEADDR shares it with nobody."
+    /// The kernel allows no membership at all.
+    MembershipLimit "membership-limit" Fault
+        "A gateway joins one group on each socket, so any limit but 0 will do; with 0 every IPv4 join is refused."
     /// More sources than the kernel takes for one group.
     TooManySources "too-many-sources" Fault
         "The kernel refuses a source filter that is longer than its setting."

@@ -1,7 +1,6 @@
 //! Gathers the facts: looks at everything, then joins, sends to itself and listens for as long as was asked.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -81,7 +80,7 @@ fn look(asked: Asked) -> Result<Facts, Failure> {
     let mut chosen: BTreeSet<u32> = groups.iter().flat_map(|(_, indices)| indices.iter().copied()).collect();
     chosen.extend(selected(asked.interface.as_ref(), &interfaces).iter().map(|interface| interface.index));
     let default_route = OUTSIDE.iter().find_map(|address| links::route(address.parse().ok()?).ok()?);
-    let (versions, ipv6) = (kernel::igmp_versions(), kernel::ipv6_states());
+    let (versions, ipv6, wireless) = (kernel::igmp_versions(), kernel::ipv6_states(), kernel::wireless());
     let interfaces = interfaces.iter().map(|interface| {
         let (name, index) = (interface.name.clone(), interface.index);
         let setting = |family: &str, scope: &str, key: &str| {
@@ -102,6 +101,7 @@ fn look(asked: Asked) -> Result<Facts, Failure> {
             ipv6_disabled: setting("ipv6", &name, "disable_ipv6") != 0,
             ipv6: ipv6.iter().filter(|state| state.index == index).copied().collect(),
             mld_queries: (kernel::mld_queries(&name), None),
+            wireless: wireless.contains(&name),
             wire: None,
             igmp_behind_firewall: None,
             self_tests: (None, None),
@@ -115,6 +115,7 @@ fn look(asked: Asked) -> Result<Facts, Failure> {
         interfaces,
         groups: groups.into_iter().map(|(facts, _)| facts).collect(),
         settings: Settings {
+            most_memberships: kernel::setting("net/ipv4/igmp_max_memberships"),
             most_sources_v4: kernel::setting("net/ipv4/igmp_max_msf"),
             most_sources_v6: kernel::setting("net/ipv6/mld_max_msf"),
             option_memory: kernel::setting("net/core/optmem_max"),
@@ -314,11 +315,4 @@ fn firewall() -> Option<String> {
         few if few.len() <= SHOWN => format!("it has: {}", few.join("; ")),
         many => format!("it has {} rules that drop, as: {}", many.len(), many[..SHOWN].join("; ")),
     })
-}
-
-/// Whether a file says that an interface is wireless.
-#[must_use]
-pub fn is_wireless(name: &str) -> bool {
-    fs::read_to_string("/proc/thread-self/net/wireless")
-        .is_ok_and(|text| text.lines().any(|line| line.trim_start().starts_with(&format!("{name}:"))))
 }

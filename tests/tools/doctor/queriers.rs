@@ -38,5 +38,8 @@ lab_test! {
             table.lines().any(|line| line.contains("lan0") && line.contains("V2")).then_some(())
         }));
         found(lab, "", source, "old-igmp", "warning");
+        lab.sh("ip -n sw link set lana type bridge mcast_igmp_version 3 mcast_mld_version 1");
+        let diagnosis = Diagnosis::of(lab, "gw", "[ff15::42]:5000 --interface lan0 --listen 2");
+        assert!(diagnosis.names().contains(&"old-mld"), "{:#}", diagnosis.report);
     }
 }

@@ -25,8 +25,9 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
                     );
                     findings.push(blocked_input(interface, seen));
                 }
-                // Without a link-local or IPv4 address that is known already.
-                SelfTest::Impossible(_) if findings.iter().any(|one| one.about == name) => {}
+                // Its cause is known already.
+                SelfTest::Impossible(_)
+                    if findings.iter().any(|one| one.about == name || one.name == Name::MembershipLimit) => {}
                 SelfTest::Impossible(words) => {
                     let finding = Finding::new(Name::CannotSend, name, words.clone());
                     findings.push(finding.mend(format!("ip address show dev {name}")));

@@ -32,7 +32,8 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
                 // Its cause is known.
                 Err(_)
                     if findings.iter().any(|one| {
-                        one.name == Name::TooManySources && one.about == name.to_string()
+                        one.name == Name::MembershipLimit
+                            || one.name == Name::TooManySources && one.about == name.to_string()
                             || one.name == Name::Ipv6Unusable && one.about == join.interface
                     }) => {}
                 Err(refused) => {

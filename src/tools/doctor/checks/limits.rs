@@ -9,7 +9,7 @@ const LITTLE_OPTION_MEMORY: u64 = 8192;
 /// A gateway as it comes serves 1024 connections; half of them should find a file.
 const FEW_FILES: u64 = 512;
 
-/// Sources, option memory, open files, receive buffer.
+/// Memberships, sources, option memory, open files, receive buffer.
 pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
     for group in &facts.groups {
         let sources = group.target.filter.sources().len() as u64;
@@ -22,6 +22,10 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
             let finding = Finding::new(Name::TooManySources, group.target.group, seen);
             findings.push(finding.mend(format!("sysctl -w {sysctl}={sources}")));
         }
+    }
+    if facts.settings.most_memberships == Some(0) && facts.wants_v4() {
+        let finding = Finding::new(Name::MembershipLimit, "", "net.ipv4.igmp_max_memberships is 0");
+        findings.push(finding.mend("sysctl -w net.ipv4.igmp_max_memberships=20"));
     }
     if let Some(bytes) = facts.settings.option_memory.filter(|bytes| *bytes < LITTLE_OPTION_MEMORY) {
         let seen = format!("net.core.optmem_max is {bytes} bytes");

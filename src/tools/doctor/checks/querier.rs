@@ -1,5 +1,7 @@
 //! Who asks for memberships, in which version, and whether the host hears it.
 
+use std::net::IpAddr;
+
 use crate::tools::doctor::facts::{Facts, InterfaceFacts, SelfTest};
 use crate::tools::doctor::finding::{Finding, Name, Severity};
 
@@ -52,7 +54,20 @@ fn versions(facts: &Facts, interface: &InterfaceFacts, findings: &mut Vec<Findin
             "sysctl -w net.ipv6.conf.all.force_mld_version=0 net.ipv6.conf.{name}.force_mld_version=0"
         );
         findings.push(finding.mend(keys));
+    } else if let Some(querier) = old_mld_querier(interface) {
+        let seen = format!("the querier {querier} on {name} speaks MLD version 1, so this host does too");
+        let finding = Finding::new(Name::OldMld, name, seen).at(weight(false));
+        findings.push(finding.mend("set the switch's or router's querier to MLD version 2"));
     }
+}
+
+/// The kernel does not tell which version of MLD it speaks; the wire does.
+fn old_mld_querier(interface: &InterfaceFacts) -> Option<IpAddr> {
+    let queriers = &interface.wire.as_ref()?.general_queries.queriers;
+    queriers
+        .iter()
+        .find(|(address, version)| address.is_ipv6() && **version == 1)
+        .map(|(address, _)| *address)
 }
 
 fn bridge(interface: &InterfaceFacts, findings: &mut Vec<Finding>) {

@@ -30,6 +30,7 @@ fn interface() -> InterfaceFacts {
         forced: (0, 0),
         ipv6_disabled: false,
         ipv6: Vec::new(),
+        wireless: false,
         mld_queries: (Some(0), Some(0)),
         wire: Some(Wire::default()),
         igmp_behind_firewall: Some(0),

@@ -90,13 +90,17 @@ pub fn check(facts: &Facts, findings: &mut Vec<Finding>) {
                 join.interface,
                 facts.asked.listen.as_secs_f64()
             );
-            findings.push(
-                Finding::new(Name::NoTraffic, wanted, seen)
-                    .mend("is the sender running? On its host: wscast listen GROUP:PORT --interface ITS_INTERFACE")
-                    .mend("is its TTL more than 1, where a router lies between? wscast send shows the effect of --ttl")
-                    .mend("does the switch forward it here? See its IGMP or MLD snooping table")
-                    .mend(format!("watch the wire: tshark -ni {} -Y 'udp.port == {}'", join.interface, wanted.port())),
-            );
+            let finding = Finding::new(Name::NoTraffic, wanted, seen)
+                .mend("is the sender running? On its host: wscast listen GROUP:PORT --interface ITS_INTERFACE")
+                .mend("is its TTL more than 1, where a router lies between? `wscast listen --json` shows what is left of it")
+                .mend("does the switch forward it here? See its IGMP or MLD snooping table")
+                .mend(format!("watch the wire: tshark -ni {} -Y 'udp.port == {}'", join.interface, wanted.port()));
+            findings.push(match interface.wireless {
+                true => finding.mend(
+                    "many Wi-Fi access points drop multicast, or want \"multicast to unicast\" (RFC 9119)",
+                ),
+                false => finding,
+            });
         }
     }
 }
