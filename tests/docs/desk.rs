@@ -178,6 +178,7 @@ impl<'a> Desk<'a> {
 
     /// The program of a line that this machine lacks.
     fn missing(&self, line: &str) -> Option<String> {
+        let line = line.split(" #").next().unwrap_or(line);
         let words = line.split(['|', ';', '&']).filter_map(|part| part.split_whitespace().next());
         let mut programs = words.filter(|word| !word.contains(['=', '/', '\'', '"']) && *word != "!");
         let there =
