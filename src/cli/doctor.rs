@@ -33,7 +33,7 @@ pub struct DoctorArgs {
     pub interface: Option<InterfaceSelector>,
 
     /// Listen so long, in seconds or with a unit; 0 looks only: it joins nothing and sends nothing
-    #[arg(long, value_name = "DURATION", default_value = "3", value_parser = super::parse_seconds)]
+    #[arg(long, value_name = "DURATION", default_value = "3", value_parser = super::tools::parse_seconds)]
     pub listen: Duration,
 
     /// Take the interface, the receive buffer and the named streams of this configuration besides

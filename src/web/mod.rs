@@ -1,11 +1,14 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
 pub mod admission;
+pub mod asked;
 pub mod asset;
 pub mod body;
+pub mod connection;
 pub mod control;
 pub mod egress;
 pub mod ending;
+pub mod facts;
 pub mod gate;
 pub mod handshake;
 pub mod http;
@@ -21,6 +24,7 @@ pub mod refusal;
 pub mod rest;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod socket;
 pub mod v1;
 pub mod websocket;

@@ -7,9 +7,10 @@ use hyper::{Request, Response};
 use tracing::Instrument;
 
 use crate::web::body::Body;
+use crate::web::connection::Connection;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::refusal::Refusal;
-use crate::web::server::{Connection, Server};
+use crate::web::server::Server;
 use crate::web::v1::session::Session;
 
 /// The subprotocol.
@@ -33,14 +34,12 @@ pub fn open(
     if server.facts().draining.is_cancelled() {
         return Err(Refusal::overload("draining: the gateway is stopping"));
     }
-    let session = Session::open(server, connection.peer);
+    let session = Session::open(server, Rc::clone(connection));
     let span = session.span();
-    let connection = Rc::clone(connection);
     let conversation = async move {
         if let Some((socket, early)) = upgraded(request).await {
             session.run(socket, early).await;
         }
-        drop(connection);
     };
     server.spawn(conversation.instrument(span));
     Ok(handshake.response(Some(PROTOCOL)))
