@@ -8,6 +8,7 @@ mod traffic;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use wscast::tools::doctor::finding::Name;
 
 use super::support::lab::{Lab, lab_test};
 use super::{Said, run};
@@ -80,6 +81,20 @@ fn prepared(script: &str) -> String {
         "gw() {{ ip -n gw \"$@\"; }}; sw() {{ ip -n sw \"$@\"; }}; \
          set_() {{ ip netns exec gw sysctl -qw \"$@\"; }}; {script}"
     )
+}
+
+#[test]
+fn everything_that_can_be_found_is_broken_by_a_test() {
+    let tests = [
+        include_str!("doctor.rs"),
+        include_str!("doctor/gateway.rs"),
+        include_str!("doctor/losses.rs"),
+        include_str!("doctor/queriers.rs"),
+        include_str!("doctor/traffic.rs"),
+    ];
+    let unbroken = |name: &&Name| !tests.iter().any(|test| test.contains(&format!("\"{}\"", name.word())));
+    let unbroken: Vec<_> = Name::ALL.iter().filter(unbroken).map(|name| name.word()).collect();
+    assert_eq!(unbroken, [""; 0]);
 }
 
 lab_test! {

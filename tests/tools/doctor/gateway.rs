@@ -28,7 +28,7 @@ lab_test! {
         for (words, name) in [
             (format!("--gateway http://tv.example.org:{port}"), "gateway-host-refused"),
             (format!("--gateway http://{address} --origin https://app.example.org"), "gateway-origin-refused"),
-            (format!("240.9.9.9:5 --gateway http://{address}").replace("240.9.9.9:5", "238.9.9.9:5000"), "gateway-refuses-group"),
+            (format!("238.9.9.9:5000 --gateway http://{address}"), "gateway-refuses-group"),
             ("--gateway http://10.9.0.1:9".to_owned(), "gateway-unreachable"),
         ] {
             let diagnosis = Diagnosis::of(lab, "cli", &format!("{words} --interface eth0 --listen 0"));
@@ -85,5 +85,54 @@ lab_test! {
         let words = format!("--gateway http://{} --interface eth0 --listen 0", gateway.address);
         let names = Diagnosis::of(lab, "cli", &words);
         assert!(names.names().contains(&"gateway-losses"), "{:#}", names.report);
+    }
+}
+
+/// Answers every request on gw as `answer` says for its path: a status line's rest, and a body.
+fn answering(lab: &Lab, answer: fn(&str) -> (&'static str, &'static str)) -> SocketAddr {
+    let listener = lab.on("gw", || TcpListener::bind("10.9.0.1:0").expect("bind"));
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            let mut request = String::new();
+            while !request.ends_with("\r\n\r\n") {
+                match stream.read_line(&mut request) {
+                    Ok(1..) => {}
+                    // Not UTF-8, as TLS begins, or gone.
+                    _ => break,
+                }
+            }
+            let (status, body) = answer(request.split(' ').nth(1).unwrap_or_default());
+            let length = body.len();
+            let text =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            let _ = stream.get_mut().write_all(text.as_bytes());
+        }
+    });
+    address
+}
+
+lab_test! {
+    fn a_gateway_that_stops_and_one_that_wants_a_token_are_found(lab) {
+        let stopping = answering(lab, |path| match path {
+            "/readyz" => ("503 Service Unavailable", "draining: the gateway is stopping"),
+            "/api/v1/status" => ("200 OK", r#"{"gateway":{"id":"0123456789abcdef"},"streams":[]}"#),
+            _ => ("200 OK", "ok"),
+        });
+        let words = format!("--gateway http://{stopping} --interface eth0 --listen 0");
+        Diagnosis::of(lab, "cli", &words).assert(&["gateway-draining"], "warning");
+        let careful = answering(lab, |path| match path {
+            "/healthz" | "/readyz" => ("200 OK", "ok"),
+            _ => ("401 Unauthorized", "unauthorized: a token is wanted"),
+        });
+        let words = format!("239.1.2.3:5000 --gateway http://{careful} --interface eth0 --listen 0");
+        Diagnosis::of(lab, "cli", &words).assert(&["gateway-token-refused"], "fault");
+        // TLS, where plain HTTP is spoken.
+        if !Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+            return lacks("certificate authorities (Debian package ca-certificates)");
+        }
+        let words = format!("--gateway https://{careful} --interface eth0 --listen 0");
+        Diagnosis::of(lab, "cli", &words).assert(&["gateway-tls"], "fault");
     }
 }
