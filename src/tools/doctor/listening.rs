@@ -44,7 +44,9 @@ impl Watch {
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`, else as the kernel gives them.
     pub fn open(index: u32) -> io::Result<Watch> {
-        let (tap, igmp) = (Tap::open(index)?, IgmpTap::open(index).ok());
+        // What is behind the firewall first: a query between the two must not seem to be blocked.
+        let igmp = IgmpTap::open(index).ok();
+        let tap = Tap::open(index)?;
         Ok(Watch { index, tap, wire: Wire::default(), igmp, behind: 0 })
     }
 }
