@@ -4,27 +4,27 @@ use std::path::{Path, PathBuf};
 
 /// A block between fences.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub(crate) struct Block {
     /// Path of its document from the root on.
-    pub document: String,
+    pub(crate) document: String,
     /// Where it begins.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The first word behind the fence.
-    pub language: String,
+    pub(crate) language: String,
     /// What follows it there.
-    pub note: String,
+    pub(crate) note: String,
     /// What is between the fences.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Block {
     /// Why it is not run, where it says so.
-    pub fn not_run(&self) -> Option<&str> {
+    pub(crate) fn not_run(&self) -> Option<&str> {
         self.note.strip_prefix("not run:").map(str::trim)
     }
 
     /// Its commands with their lines: comments left out, continued lines put together.
-    pub fn commands(&self) -> Vec<(usize, String)> {
+    pub(crate) fn commands(&self) -> Vec<(usize, String)> {
         let mut found: Vec<(usize, String)> = Vec::new();
         let mut goes_on = false;
         for (at, line) in self.text.lines().enumerate() {
@@ -50,17 +50,17 @@ impl Block {
 }
 
 /// The checkout.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The text of a document.
-pub fn read(document: &str) -> String {
+pub(crate) fn read(document: &str) -> String {
     std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
 }
 
 /// Every document of the checkout that people read, by its path.
-pub fn documents() -> Vec<String> {
+pub(crate) fn documents() -> Vec<String> {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = vec![root().to_owned()];
     while let Some(folder) = open.pop() {
@@ -80,7 +80,7 @@ pub fn documents() -> Vec<String> {
 }
 
 /// The blocks of a document.
-pub fn blocks(document: &str) -> Vec<Block> {
+pub(crate) fn blocks(document: &str) -> Vec<Block> {
     let text = read(document);
     let mut found: Vec<Block> = Vec::new();
     let mut inside = false;
@@ -111,7 +111,7 @@ pub fn blocks(document: &str) -> Vec<Block> {
 }
 
 /// What a document has between backticks that begins with `wscast`, a verb and something for it, with its line.
-pub fn inline_commands(document: &str) -> Vec<(usize, String)> {
+pub(crate) fn inline_commands(document: &str) -> Vec<(usize, String)> {
     let text = read(document);
     let mut inside = false;
     let mut found = Vec::new();

@@ -40,7 +40,7 @@ const STAND_INS: [(&str, &str); 7] = [
 ];
 
 /// A shell, what was started in it, and who sends to it.
-pub struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     lab: &'a Lab,
     folder: TempDir,
     server: Option<Running>,
@@ -54,7 +54,7 @@ pub struct Desk<'a> {
 struct Running(Child);
 
 impl<'a> Desk<'a> {
-    pub fn new(lab: &'a Lab) -> Self {
+    pub(crate) fn new(lab: &'a Lab) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let programs = folder.path().join(".programs");
         fs::create_dir(&programs).expect("a folder");
@@ -92,7 +92,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs the commands of a document.
-    pub fn run(&mut self, document: &str) {
+    pub(crate) fn run(&mut self, document: &str) {
         self.server = None;
         self.ran = 0;
         for block in
@@ -125,7 +125,7 @@ impl<'a> Desk<'a> {
         // A tool that also sends reads its standard input, which stays open here.
         command.stdin(if endless { Stdio::piped() } else { Stdio::null() });
         let mut running = Running::start(&mut command);
-        let words = || fs::read_to_string(&said).map_or_else(|error| error.to_string(), |text| text);
+        let words = || fs::read_to_string(&said).unwrap_or_else(|error| error.to_string());
         let start = Instant::now();
         let mut spoke = None;
         let status = loop {
