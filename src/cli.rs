@@ -5,6 +5,7 @@
 
 mod capture;
 mod doctor;
+mod link;
 mod manual;
 mod tools;
 mod trust;
@@ -30,6 +31,8 @@ use crate::model::setting::{
     parse_threads,
 };
 pub use tools::{ListenArgs, SendArgs, SendTarget};
+
+pub use link::LinkArgs;
 
 /// A gateway between IP multicast and WebSocket: the groups of the local network at a URL, and back.
 #[derive(Clone, Debug, Parser)]
@@ -65,6 +68,8 @@ pub enum Command {
     Send(SendArgs),
     /// Find out why multicast does not arrive, and how to mend it
     Doctor(DoctorArgs),
+    /// Mirror groups between this machine's network and that of a gateway, without a gateway here
+    Link(LinkArgs),
     /// Record multicast groups into a capture file that Wireshark reads
     Record(RecordArgs),
     /// Send the datagrams of a capture file, at the times they had
@@ -186,6 +191,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
     pub player: Option<PathBuf>,
 
+    /// Links.
+    #[command(flatten)]
+    pub links: link::AcceptArgs,
+
     /// Unix socket at which `wscast reload` asks for a reload and is told what came of it [default: none]
     #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
     pub control: Option<PathBuf>,
@@ -212,6 +221,7 @@ impl ServeArgs {
             max_ttl: self.max_ttl,
             linger: self.linger,
             player: self.player,
+            accept_links: self.links.accept_links,
             control: self.control,
         }
     }

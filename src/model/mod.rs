@@ -9,6 +9,7 @@ pub mod frame;
 pub mod group;
 pub mod histogram;
 pub mod limits;
+pub mod link;
 pub mod name;
 mod percent;
 pub mod policy;

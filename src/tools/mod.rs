@@ -15,6 +15,7 @@ pub mod form;
 pub mod gateway_outlet;
 pub mod gateway_tap;
 pub mod lan_tap;
+pub mod link;
 pub mod listen;
 pub mod log;
 pub mod loopback;

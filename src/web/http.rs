@@ -28,6 +28,7 @@ use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
 use crate::web::line;
+use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::Opening;
 use crate::web::page;
@@ -138,6 +139,7 @@ async fn answer(
             Ok(json(&All { interfaces }))
         }
         "/v1" => door::open(server, connection, request),
+        "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }
