@@ -1,11 +1,12 @@
 //! What the doctor finds of a gateway.
 
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use super::super::Running;
 use super::super::support::gateway::TestGateway;
-use super::super::support::lab::{PATIENCE, lab_test, wait_for};
+use super::super::support::lab::{Lab, PATIENCE, lab_test, lacks, wait_for};
 use super::Diagnosis;
 
 lab_test! {
