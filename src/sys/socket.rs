@@ -196,7 +196,12 @@ fn storage(address: SocketAddr) -> libc::sockaddr_storage {
     }
 }
 
-fn set<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: `value` is a plain C struct that outlives the call, and its own size is passed.
     let result = unsafe {
         libc::setsockopt(
