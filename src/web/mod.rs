@@ -4,6 +4,7 @@ pub mod admission;
 pub mod answers;
 pub mod asked;
 pub mod asset;
+pub mod beginning;
 pub mod body;
 pub mod connection;
 pub mod control;

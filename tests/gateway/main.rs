@@ -5,11 +5,13 @@
 mod support;
 
 mod abuse;
+mod balancing;
 mod client;
 mod front;
 mod interfaces;
 mod isolation;
 mod kernel_drops;
+mod keyframe;
 mod library;
 mod life;
 mod limits;
@@ -20,6 +22,7 @@ mod peers;
 mod protocol;
 mod reload;
 mod replay;
+mod rtp;
 mod sending;
 mod slow;
 mod source_specific;

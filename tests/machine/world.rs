@@ -23,7 +23,7 @@ use wscast::lan::interface::Interfaces;
 use wscast::lan::membership::KernelMemberships;
 use wscast::model::config::IoUring;
 use wscast::model::limits::Limits;
-use wscast::model::request::{Overflow, Replay};
+use wscast::model::request::{Overflow, Replay, Transport};
 use wscast::model::selector::InterfaceSelector;
 use wscast::model::source::SourceFilter;
 use wscast::sys::netlink::Changes;
@@ -237,6 +237,7 @@ impl World {
             interface: InterfaceSelector::Name("lo".to_owned()),
             group: address(number).parse_group(),
             filter: SourceFilter::Any,
+            transport: Transport::Udp,
         };
         let stream = self.hub.stream(&key).unwrap();
         let group = &mut self.groups[number];
