@@ -9,9 +9,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::config_file::{self, FileSettings};
+use super::grant::Grant;
 use super::group::Group;
+use super::jwt::JwtRules;
 use super::limits::{LimitError, LimitSetting, Limits};
 use super::policy::{Policy, ReceiveRule, Spec};
+use super::principal::Principals;
 use super::selector::InterfaceSelector;
 pub use super::setting::{IoUring, LogFormat};
 use super::setting::{
@@ -28,15 +31,19 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where streams are joined and sent that don't say; `None` for what the routing table names.
     pub interface: Option<InterfaceSelector>,
-    /// Which groups clients may receive and send to.
+    /// Which groups clients may receive and send to that show no token, where such are served.
     pub policy: Policy,
+    /// Who may come in, and what each may do.
+    pub principals: Principals,
+    /// What is wanted of a JWT, where they are taken.
+    pub jwt: Option<JwtRules>,
     /// Names that requests may have in `Host` besides our own addresses and `localhost`: lower case, without
     /// port.
     pub allow_host: Vec<String>,
     /// Origins that may come in besides our own, as browsers serialise them; `https://*.example.org` stands
     /// for one label.
     pub allow_origin: Vec<String>,
-    /// No token is wanted.
+    /// No token is wanted, in so many words.
     pub no_auth: bool,
     /// How many shards, at most 64. Default 1.
     pub threads: NonZeroUsize,
@@ -141,7 +148,7 @@ pub enum ConfigError {
     /// Other machines could come in and nothing says that they may.
     #[error(
         "listening on {listen} lets other machines in, and nothing says what they may do: add {add}\n\
-         (in a file: allow-receive and no-auth), or listen on 127.0.0.1"
+         (in a file: allow-receive and no-auth, or [principals.NAME] with tokens: docs/access.md), or listen on 127.0.0.1"
     )]
     Exposed {
         /// The address that is not loopback.
@@ -149,6 +156,11 @@ pub enum ConfigError {
         /// The flags that are missing.
         add: &'static str,
     },
+    /// What callers without a token may is said twice.
+    #[error(
+        "[principals.anonymous] says what callers without a token may do, and so do {0}: leave one of them out"
+    )]
+    AnonymousTwice(&'static str),
 }
 
 impl NamedStream {
@@ -191,18 +203,28 @@ impl Config {
         let listen = given(overrides.listen).or(file.listen).unwrap_or_else(default_listen);
         let no_auth = overrides.no_auth.or(file.no_auth).unwrap_or(false);
         let receive = given(overrides.allow_receive).or(file.allow_receive);
-        check_exposure(&listen, no_auth, receive.is_some() || !file.streams.is_empty())?;
+        let send = given(overrides.allow_send).or(file.allow_send);
+        if file.anonymous.is_some() && (receive.is_some() || send.is_some()) {
+            return Err(ConfigError::AnonymousTwice("allow-receive and allow-send"));
+        }
+        let known = !file.principals.is_empty();
+        // Where somebody is known by a token, others come in only where that is said.
+        let said = known || file.anonymous.is_some();
+        check_exposure(&listen, no_auth, said, receive.is_some() || !file.streams.is_empty())?;
 
         let outside = listen.iter().any(|listen| !is_loopback(listen));
         let receive = match receive {
             None if !outside => ReceiveRule::AnyButDenied,
-            listed => ReceiveRule::Listed(listed.unwrap_or_default()),
+            listed => ReceiveRule::listed(listed.unwrap_or_default()),
         };
-        let send = given(overrides.allow_send).or(file.allow_send).unwrap_or_default();
-        let mut policy = Policy::new(receive, send);
+        let mut policy = Policy::new(receive, send.unwrap_or_default());
         for stream in file.streams.values() {
             policy.name_group(stream.group);
         }
+        let (anonymous, policy) = match file.anonymous {
+            Some(grant) => (Some(grant.clone()), grant.policy),
+            None => ((no_auth || !known).then(|| Grant::open(policy.clone())), policy),
+        };
 
         let allow_host = given(overrides.allow_host).or(file.allow_host).unwrap_or_default();
         let allow_origin = given(overrides.allow_origin).or(file.allow_origin).unwrap_or_default();
@@ -210,6 +232,8 @@ impl Config {
             listen,
             interface: overrides.interface.or(file.interface),
             policy,
+            principals: Principals::new(file.principals, anonymous),
+            jwt: file.jwt,
             allow_host: allow_host.iter().map(|host| parse_host(host)).collect::<Result<_, _>>()?,
             allow_origin: allow_origin.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?,
             no_auth,
@@ -245,13 +269,20 @@ fn is_loopback(listen: &SocketAddr) -> bool {
     listen.ip().to_canonical().is_loopback()
 }
 
-fn check_exposure(listen: &[SocketAddr], no_auth: bool, receive_given: bool) -> Result<(), ConfigError> {
+/// `said`: a section says who may come in, and thereby what they may.
+fn check_exposure(
+    listen: &[SocketAddr],
+    no_auth: bool,
+    said: bool,
+    receive_given: bool,
+) -> Result<(), ConfigError> {
     if listen.is_empty() {
         return Err(ConfigError::NowhereToListen);
     }
     let Some(&listen) = listen.iter().find(|listen| !is_loopback(listen)) else { return Ok(()) };
     let add = match (receive_given, no_auth) {
         (true, true) => return Ok(()),
+        (_, false) if said => return Ok(()),
         (false, false) => "--allow-receive 239.0.0.0/8 --no-auth",
         (false, true) => "--allow-receive 239.0.0.0/8",
         (true, false) => "--no-auth",
@@ -345,7 +376,7 @@ mod tests {
             ..Overrides::default()
         };
         let config = Config::build(Some(("f", text)), overrides).expect("valid");
-        let rule = ReceiveRule::Listed(specs(&["239.2.0.0/16"]));
+        let rule = ReceiveRule::listed(specs(&["239.2.0.0/16"]));
         assert_eq!(config.policy, Policy::new(rule, specs(&["239.1.2.3"])));
         assert_eq!(
             (config.threads.get(), config.hold, config.no_auth),

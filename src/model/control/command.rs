@@ -1,6 +1,5 @@
 //! What a client says.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::model::request::{LONGEST_LATENCY, Overflow, Replay};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::model::text::quote;
+use crate::model::token::Token;
 
 /// One text message from a client, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +111,6 @@ pub struct OpenSend {
     /// Hear unicast answers to what is sent, as records of kind 2.
     pub replies: bool,
 }
-
-/// A secret; its `Debug` does not tell it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
 
 /// What can't be understood, ready to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -236,12 +232,6 @@ impl OpenSend {
             loopback: fields.switch("loop")?,
             replies: fields.switch("replies")?.unwrap_or(false),
         })
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(..)")
     }
 }
 
