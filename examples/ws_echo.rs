@@ -9,7 +9,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,13 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use wscast::model::frame::{self, FrameBounds, Opcode};
 use wscast::web::body::Body;
 use wscast::web::handshake::{Handshake, upgraded};
 use wscast::web::refusal::Refusal;
+use wscast::web::socket::{Carrier, Socket};
 use wscast::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
 
 const LIMITS: WebSocketLimits = WebSocketLimits {
@@ -75,7 +75,7 @@ async fn connection(stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
+        .serve_connection(TokioIo::new(Socket::plain(Carrier::Tcp(stream))), service_fn(answer))
         .with_upgrades();
     // A peer that breaks off a handshake is its own business.
     let _ = served.await;
@@ -97,7 +97,7 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<Body>, Infalli
 }
 
 /// Echoes until the peer closes, breaks a rule, or is gone.
-async fn converse(socket: &TcpStream, early: Bytes) {
+async fn converse(socket: &Socket, early: Bytes) {
     let mut websocket = WebSocket::server(&LIMITS, early, Instant::now());
     let (mut buffer, mut out) = (vec![0; ROOM], Vec::new());
     loop {
@@ -154,7 +154,7 @@ fn take_turn(websocket: &mut WebSocket, mut intake: Intake<'_>, out: &mut Vec<u8
     Turn::More
 }
 
-async fn write(socket: &TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
+async fn write(socket: &Socket, out: &mut Vec<u8>) -> io::Result<()> {
     let mut written = 0;
     while written < out.len() {
         socket.writable().await?;
@@ -174,8 +174,8 @@ async fn write(socket: &TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Closing with unread input would send a reset, which can overtake the close frame.
-async fn say_goodbye(socket: &TcpStream) {
-    let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+async fn say_goodbye(socket: &Socket) {
+    socket.end_writing();
     let rest = async {
         let mut buffer = [0; 4096];
         while socket.readable().await.is_ok() {

@@ -3,6 +3,8 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
+mod trust;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, Overrides};
 use crate::model::group::{Group, GroupError};
 use crate::model::limits::LimitSetting;
@@ -212,7 +215,7 @@ pub struct DemoArgs {
   wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
       Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
 pub struct ListenArgs {
-    /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// URL
+    /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// or wss:// URL
     pub target: String,
 
     /// Interface to join on, or all [default: what the routing table names]
@@ -254,6 +257,10 @@ pub struct ListenArgs {
     /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
     #[arg(long, conflicts_with_all = ["hex", "raw"])]
     pub quiet: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub trust: TrustArgs,
 }
 
 /// Flags of `wscast send`.
@@ -264,7 +271,7 @@ pub struct ListenArgs {
   wscast send ws://gateway.lan:8080/udp/239.1.2.3:5000 --line
   wscast send 239.1.2.3:5000 --interface eth0 --ttl 4 --size 1316 --rate 500 recording.ts")]
 pub struct SendArgs {
-    /// GROUP:PORT, or a gateway's ws://HOST:PORT/udp/GROUP:PORT to send through it
+    /// GROUP:PORT, or a gateway's ws[s]://HOST:PORT/udp/GROUP:PORT to send through it
     #[arg(value_parser = parse_send_target)]
     pub target: SendTarget,
 
@@ -306,6 +313,10 @@ pub struct SendArgs {
     /// One datagram for each line of the input
     #[arg(long)]
     pub line: bool,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub trust: TrustArgs,
 }
 
 /// Where `wscast send` sends to.

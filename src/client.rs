@@ -31,6 +31,7 @@ mod queue;
 mod registry;
 mod sender;
 mod subscription;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +46,7 @@ pub use error::{ClientError, SendError};
 pub use queue::{Datagram, Event, Loss, LossPlace, Losses};
 pub use sender::{Replies, Sender};
 pub use subscription::Subscription;
+pub use trust::{Identity, Trust, TrustError};
 
 use connection::Connection;
 use dial::Address;
@@ -66,6 +68,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// A gateway that says nothing for so long is taken for dead. It says something every 20 s.
     pub silence: Duration,
+    /// Whom to trust at `wss://` addresses; `None` for the certificate authorities of the system.
+    pub trust: Option<Trust>,
 }
 
 /// A connection to a gateway, mended when it breaks. Dropped, it ends.
@@ -97,18 +101,25 @@ pub enum Link {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { queue_events: 8192, queue_bytes: 8 << 20, token: None, silence: Duration::from_secs(45) }
+        let silence = Duration::from_secs(45);
+        Options { queue_events: 8192, queue_bytes: 8 << 20, token: None, silence, trust: None }
     }
 }
 
-/// Connects to the gateway at `url`, as `ws://HOST:PORT`, and waits for its `hello`. Wants a tokio runtime with time and
+/// Connects to the gateway at `url`, as `ws://HOST:PORT` or `wss://HOST:PORT`, and waits for its `hello`. Wants a tokio runtime with time and
 /// I/O.
 ///
 /// # Errors
 /// Where the URL is none, nobody answers within 10 s, or the gateway refuses or does not speak `wscast.v1`. Only the first
 /// connection fails like this: a later loss is mended.
-pub async fn connect(url: &str, options: Options) -> Result<Gateway, ClientError> {
+pub async fn connect(url: &str, mut options: Options) -> Result<Gateway, ClientError> {
     let address = Address::parse(url)?;
+    if !address.is_secure() {
+        options.trust = None;
+    } else if options.trust.is_none() {
+        let reason = |error: TrustError| ClientError::Url { url: url.to_owned(), fix: error.to_string() };
+        options.trust = Some(Trust::read(None, None).map_err(reason)?);
+    }
     let (socket, welcome) = dial::dial(&address, &options).await?;
     let (requests, requested) = mpsc::unbounded_channel();
     let (datagrams, sending) = mpsc::channel(SENDING);

@@ -10,9 +10,9 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use super::{ClientError, Link, Options};
+use super::{ClientError, Link, Options, Trust};
 use crate::model::control::Notice;
 
 /// Connecting, the answer and `hello` take this long at most.
@@ -42,32 +42,32 @@ pub(super) struct Welcome {
 }
 
 impl Address {
-    /// Takes `ws://HOST:PORT`, with or without `/v1`. There is no TLS in this program yet: `wss://` would be told apart
-    /// here.
+    /// Takes `ws://HOST:PORT` or `wss://HOST:PORT`, with or without `/v1`.
     pub(super) fn parse(url: &str) -> Result<Address, ClientError> {
         let wrong = |fix: String| Err(ClientError::Url { url: url.to_owned(), fix });
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) if !rest.is_empty() => rest,
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme @ ("ws" | "wss"), rest)) if !rest.is_empty() => (scheme, rest),
             Some(("http", rest)) => return wrong(format!("write ws://{rest}")),
-            Some(("wss" | "https", _)) => {
-                return wrong(
-                    "this program brings no TLS: connect to the gateway's ws:// address".to_owned(),
-                );
-            }
+            Some(("https", rest)) => return wrong(format!("write wss://{rest}")),
             _ => return wrong("write ws://HOST:PORT".to_owned()),
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains(['?', '#', '@']) || !matches!(path, "" | "v1") {
             return wrong(format!(
-                "write ws://{} alone",
+                "write {scheme}://{} alone",
                 authority.split(['?', '#']).next().unwrap_or("HOST")
             ));
         }
-        let url = format!("ws://{authority}/v1");
+        let url = format!("{scheme}://{authority}/v1");
         if url.as_str().into_client_request().is_err() {
-            return wrong("write ws://HOST:PORT".to_owned());
+            return wrong(format!("write {scheme}://HOST:PORT"));
         }
         Ok(Address { url })
+    }
+
+    /// Whether it wants TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.url.starts_with("wss:")
     }
 
     /// The URL that is asked for.
@@ -143,7 +143,8 @@ pub(super) async fn dial(address: &Address, options: &Options) -> Result<(Socket
             .max_message_size(Some(LONGEST_MESSAGE))
             .max_frame_size(Some(LONGEST_MESSAGE));
         let request = address.request(options)?;
-        let connecting = connect_async_with_config(request, Some(config), true);
+        let connector = Trust::connector(options.trust.as_ref());
+        let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
         let (mut socket, _) = connecting.await.map_err(|error| address.refused(error))?;
         let welcome = hello(address, &mut socket).await?;
         Ok((socket, welcome))
@@ -189,10 +190,12 @@ mod tests {
         for url in ["ws://127.0.0.1:8080", "ws://127.0.0.1:8080/", "ws://127.0.0.1:8080/v1"] {
             assert_eq!(Address::parse(url).expect("valid").url, "ws://127.0.0.1:8080/v1");
         }
-        assert!(Address::parse("ws://[::1]:8080").is_ok());
+        assert!(Address::parse("ws://[::1]:8080").is_ok_and(|address| !address.is_secure()));
+        assert!(Address::parse("wss://[::1]:8443").is_ok_and(|address| address.is_secure()));
         for (url, words) in [
             ("http://a", "write ws://a"),
-            ("wss://a", "no TLS"),
+            ("https://a", "write wss://a"),
+            ("wss://a/b", "write wss://a alone"),
             ("ws://", "write ws://HOST:PORT"),
             ("ws://a b", "write ws://HOST:PORT"),
             ("127.0.0.1:8080", "write ws://HOST:PORT"),

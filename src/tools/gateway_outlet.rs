@@ -9,6 +9,7 @@ use crate::model::group::Group;
 use crate::model::request::{Route, StreamRequest, Target, parse};
 use crate::tools::counters::say;
 use crate::tools::failure::Failure;
+use crate::tools::trust::trust;
 
 /// A sender at a gateway.
 pub struct GatewayOutlet {
@@ -25,8 +26,9 @@ impl GatewayOutlet {
     pub async fn open(url: &str, arguments: &SendArgs) -> Result<(GatewayOutlet, Group), Failure> {
         let (gateway, open) = target(url, arguments)?;
         let group = open.group;
+        let options = Options { trust: trust(&gateway, &arguments.trust)?, ..Options::default() };
         let running = |error: client::ClientError| Failure::Running(format!("sending to {url}: {error}"));
-        let gateway = client::connect(&gateway, Options::default()).await.map_err(running)?;
+        let gateway = client::connect(&gateway, options).await.map_err(running)?;
         let sender = gateway.sender(open).await.map_err(running)?;
         if let Some((source, interface)) = sender.source() {
             say(format_args!("sending to {group} through {url}, from {source} on {interface} there"));
@@ -63,8 +65,9 @@ fn target(url: &str, arguments: &SendArgs) -> Result<(String, OpenSend), Failure
             "--interface is for sending here: write ?interface=NAME behind the URL".to_owned(),
         ));
     }
-    let (authority, rest) =
-        url.strip_prefix("ws://").and_then(|rest| rest.split_once('/')).ok_or_else(malformed)?;
+    let (scheme, rest) =
+        url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss")).ok_or_else(malformed)?;
+    let (authority, rest) = rest.split_once('/').ok_or_else(malformed)?;
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let route = parse(&format!("/{path}"), query).map_err(|error| usage(error.to_string()))?;
     let Route::Stream(StreamRequest { target: Target::Group { group, .. }, options }) = route else {
@@ -77,5 +80,5 @@ fn target(url: &str, arguments: &SendArgs) -> Result<(String, OpenSend), Failure
         loopback: if arguments.no_loop { Some(false) } else { options.loopback },
         replies: false,
     };
-    Ok((format!("ws://{authority}"), open))
+    Ok((format!("{scheme}://{authority}"), open))
 }

@@ -8,8 +8,9 @@ use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
+use crate::client::Trust;
 use crate::tools::counters::say;
 use crate::tools::failure::Failure;
 use crate::tools::form::Arrival;
@@ -40,12 +41,13 @@ impl GatewayTap {
     /// # Errors
     /// [`Failure::Usage`] for what is no `ws://` URL; [`Failure::Running`] where nobody answers, or with the status and
     /// the reason of the refusal.
-    pub async fn open(url: &str, quiet: bool) -> Result<Self, Failure> {
+    pub async fn open(url: &str, trust: Option<&Trust>, quiet: bool) -> Result<Self, Failure> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(MESSAGE))
             .max_frame_size(Some(MESSAGE));
-        let connecting = connect_async_with_config(url, Some(config), true);
+        let connecting =
+            connect_async_tls_with_config(url, Some(config), true, Some(Trust::connector(trust)));
         let (socket, response) = match tokio::time::timeout(CONNECTING, connecting).await {
             Ok(answer) => answer.map_err(|error| refused(url, &error))?,
             Err(_) => {
@@ -125,11 +127,9 @@ impl GatewayTap {
 pub fn check(url: &str) -> Result<(), Failure> {
     let usage = |words: String| Err(Failure::Usage(format!("listening to {url}: {words}")));
     match url.split_once("://") {
-        Some(("ws", rest)) if !rest.is_empty() => Ok(()),
+        Some(("ws" | "wss", rest)) if !rest.is_empty() => Ok(()),
         Some(("http", rest)) => usage(format!("write ws://{rest}")),
-        Some(("wss" | "https", _)) => {
-            usage("this program brings no TLS: connect to the gateway's ws:// address".to_owned())
-        }
+        Some(("https", rest)) => usage(format!("write wss://{rest}")),
         _ => usage("write ws://HOST:PORT/udp/GROUP:PORT or ws://HOST:PORT/streams/NAME".to_owned()),
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         assert!(check("ws://[::1]:8080/udp/239.1.2.3:5000").is_ok());
         for (url, words) in [
             ("http://a/udp/239.1.2.3:5", "write ws://a/udp/239.1.2.3:5"),
-            ("wss://a/streams/b", "no TLS"),
+            ("https://a/streams/b", "write wss://a/streams/b"),
             ("ws://", "write ws://HOST:PORT"),
             ("ftp://a", "write ws://HOST:PORT"),
         ] {

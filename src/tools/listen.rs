@@ -17,6 +17,7 @@ use crate::tools::lan_tap::{LanTap, LanTarget};
 use crate::tools::sequence::{SequenceCounts, Sequences};
 use crate::tools::serve::block_on;
 use crate::tools::stop::Stop;
+use crate::tools::trust::trust;
 use crate::tools::v1_tap::{V1Tap, V1Target};
 
 /// What was heard so far, and what of it is to be written.
@@ -151,13 +152,14 @@ impl Target {
 impl Tap {
     /// Over `wscast.v1` where the gateway speaks it and the URL can be asked for so; it tells more and mends itself.
     async fn at(url: &str, arguments: &ListenArgs) -> Result<Tap, Failure> {
+        let trust = trust(url, &arguments.trust)?;
         let target = if arguments.no_v1 { None } else { V1Target::of(url) };
         if let Some(target) = target
-            && let Some(tap) = V1Tap::open(url, target, arguments.quiet).await?
+            && let Some(tap) = V1Tap::open(url, target, trust.clone(), arguments.quiet).await?
         {
             return Ok(Tap::V1(Box::new(tap)));
         }
-        Ok(Tap::Gateway(Box::new(GatewayTap::open(url, arguments.quiet).await?)))
+        Ok(Tap::Gateway(Box::new(GatewayTap::open(url, trust.as_ref(), arguments.quiet).await?)))
     }
 
     async fn hear(&mut self, heard: &mut Heard) -> Result<Hearing, Failure> {

@@ -23,4 +23,5 @@ pub mod sequence;
 pub mod serve;
 pub mod stop;
 pub mod timestamp;
+pub mod trust;
 pub mod v1_tap;

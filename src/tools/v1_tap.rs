@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 
-use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription};
+use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription, Trust};
 use crate::model::control::Join;
 use crate::model::request::{Route, StreamOptions, StreamRequest, Target, parse};
 use crate::tools::counters::say;
@@ -34,7 +34,8 @@ impl V1Target {
     /// can't.
     #[must_use]
     pub fn of(url: &str) -> Option<V1Target> {
-        let (authority, rest) = url.strip_prefix("ws://")?.split_once('/')?;
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss"))?;
+        let (authority, rest) = rest.split_once('/')?;
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         if query.is_some_and(|query| query.contains("token=")) {
             return None;
@@ -48,7 +49,7 @@ impl V1Target {
         let StreamOptions { interface, overflow, replay, latency, exclude: _, echo, .. } = options.clone();
         let join = Join { filter, interface, echo, overflow, replay, latency, ..Join::of(group) };
         let rest = (options.replies, options.ttl, options.loopback, options.receive);
-        let gateway = format!("ws://{authority}");
+        let gateway = format!("{scheme}://{authority}");
         (rest == (false, None, None, true)).then_some(V1Target { gateway, join })
     }
 }
@@ -58,8 +59,14 @@ impl V1Tap {
     ///
     /// # Errors
     /// [`Failure::Running`] where nobody answers, or with the gateway's words.
-    pub async fn open(url: &str, target: V1Target, quiet: bool) -> Result<Option<V1Tap>, Failure> {
-        let gateway = match client::connect(&target.gateway, Options::default()).await {
+    pub async fn open(
+        url: &str,
+        target: V1Target,
+        trust: Option<Trust>,
+        quiet: bool,
+    ) -> Result<Option<V1Tap>, Failure> {
+        let options = Options { trust, ..Options::default() };
+        let gateway = match client::connect(&target.gateway, options).await {
             Ok(gateway) => gateway,
             Err(ClientError::NotSpoken { .. } | ClientError::Refused { status: 400 | 404 | 426, .. }) => {
                 return Ok(None);

@@ -9,11 +9,11 @@ use hyper::header::{
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::web::body::Body;
 use crate::web::refusal::Refusal;
+use crate::web::socket::Socket;
 
 /// A request that asks for a WebSocket, checked.
 #[derive(Debug)]
@@ -91,9 +91,9 @@ impl Handshake {
 }
 
 /// Waits until hyper has sent the answer and lets go of the connection; the bytes are those read behind the request.
-pub async fn upgraded(request: Request<Incoming>) -> Option<(TcpStream, Bytes)> {
+pub async fn upgraded(request: Request<Incoming>) -> Option<(Socket, Bytes)> {
     let upgraded: Upgraded = hyper::upgrade::on(request).await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
     // Copied, mostly nothing: hyper's buffer would live as long as the smallest part of it.
     Some((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
 }

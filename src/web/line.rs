@@ -2,21 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::model::frame::{self, FrameBounds, Opcode};
+use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
-use crate::sys::{random, socket};
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::server::Server;
+use crate::web::socket::Socket;
 use crate::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
+use crate::web::write_path::WritePath;
 
 /// Time between pings.
 const PING: Duration = Duration::from_secs(20);
@@ -34,35 +32,6 @@ const OUTGOING: usize = 256 << 10;
 pub const CLOSING: Duration = Duration::from_secs(1);
 /// What is read and thrown away after our close: unread input would turn the close into a reset.
 const CLOSING_BYTES: usize = 256 << 10;
-
-/// What is written to a line.
-pub trait WritePath {
-    /// Wakes the line's task: the socket is full, or the end has come.
-    fn wake(&self) -> &Notify;
-    /// The upgrade is done: writes what has come since.
-    fn attach(&self, socket: Rc<TcpStream>);
-    /// The socket can take more.
-    fn resume(&self);
-    /// Puts whole control frames out, at the next boundary.
-    fn control(&self, frames: &[u8]);
-    /// Ends the conversation: a frame that was begun is finished, then comes the close frame, then nothing.
-    /// `answered` says that the close frame is there already, among `frames`.
-    fn end(&self, ending: Ending, frames: &[u8], answered: bool);
-    /// How it ends, once that is known.
-    fn ending(&self) -> Option<Ending>;
-    /// Whether all that had to be written before the end has been.
-    fn is_finished(&self) -> bool;
-    /// Whether the connection is lost.
-    fn is_dead(&self) -> bool;
-    /// Whether the socket takes no more for now.
-    fn is_blocked(&self) -> bool;
-    /// Whether so much control waits that nothing more should be read.
-    fn is_choked(&self) -> bool;
-    /// How long the socket has taken no byte although there are some.
-    fn stalled_for(&self, now: Instant) -> Duration;
-    /// The connection is over: what was not written is lost.
-    fn abandon(&self);
-}
 
 /// One message of a client.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +81,7 @@ enum Turn {
 /// The state of a connection.
 pub struct Line {
     websocket: RefCell<Option<WebSocket>>,
-    socket: RefCell<Option<Rc<TcpStream>>>,
+    socket: RefCell<Option<Rc<Socket>>>,
     next_ping: Cell<Instant>,
     /// Whether anything has been read since the last ping.
     heard: Cell<bool>,
@@ -135,7 +104,7 @@ impl Line {
     }
 
     /// The connection is there. `early` is what the client sent right behind its handshake.
-    pub fn attach(&self, server: &Server, socket: &Rc<TcpStream>, early: Bytes) {
+    pub fn attach(&self, server: &Server, socket: &Rc<Socket>, early: Bytes) {
         let limits = &server.config().limits;
         let limits = WebSocketLimits {
             frames: FrameBounds { fragments: limits.fragments, message_size: limits.message_size },
@@ -167,11 +136,7 @@ impl Line {
         }
         // One whose connection still carries bytes is merely slow.
         self.next_ping.set(now + PING);
-        let delivered = self
-            .socket
-            .borrow()
-            .as_ref()
-            .is_some_and(|socket| socket::unacknowledged(socket.as_ref()).is_ok_and(|bytes| bytes == 0));
+        let delivered = self.socket.borrow().as_ref().is_some_and(|socket| socket.is_delivered());
         if !self.heard.get() && delivered && !writer.is_blocked() {
             self.missed.set(self.missed.get() + 1);
             if self.missed.get() >= MISSED {
@@ -194,9 +159,9 @@ impl Line {
 }
 
 /// Reads and writes until the conversation ends, or the connection is lost.
-pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<TcpStream>, mut unread: bool) {
+pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<Socket>, mut unread: bool) {
     let writer = talker.writer();
-    while !writer.is_dead() && writer.ending().is_none() {
+    while !(writer.is_dead() || writer.is_ending()) {
         tokio::select! {
             ready = readable(socket, unread), if !writer.is_choked() => match ready {
                 Ok(()) => {
@@ -226,8 +191,8 @@ async fn catch_up<T: Talker>(talker: &Rc<T>) {
 }
 
 /// Writes what must still be written and waits for the client's side; how it ended.
-pub async fn finish(writer: &dyn WritePath, socket: &TcpStream) -> Ending {
-    let ended = writer.ending().is_some();
+pub async fn finish(writer: &dyn WritePath, socket: &Socket) -> Ending {
+    let ended = writer.is_ending();
     if ended && !writer.is_dead() {
         let written = tokio::time::timeout(CLOSING, async {
             // The end may have come to a client whose socket was never full.
@@ -241,14 +206,14 @@ pub async fn finish(writer: &dyn WritePath, socket: &TcpStream) -> Ending {
         });
         let written = written.await.is_ok() && !writer.is_dead();
         if written {
-            let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+            socket.end_writing();
             let _ = tokio::time::timeout(CLOSING, discard(socket)).await;
         } else {
             // The kernel must not keep what this client will never take.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            socket.reset_when_dropped();
         }
     } else if ended {
-        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        socket.reset_when_dropped();
     }
     writer.abandon();
     writer.ending().unwrap_or_else(|| Ending { code: 1006, reason: String::new(), by: EndedBy::Network })
@@ -256,7 +221,7 @@ pub async fn finish(writer: &dyn WritePath, socket: &TcpStream) -> Ending {
 
 /// Takes what the client sent; true when there may be more. What it sends to its groups leaves together, before anything that
 /// came behind it is answered.
-fn read<T: Talker>(talker: &Rc<T>, socket: &TcpStream) -> bool {
+fn read<T: Talker>(talker: &Rc<T>, socket: &Socket) -> bool {
     let writer = talker.writer();
     let mut control = Vec::new();
     let server = Rc::clone(talker.server());
@@ -286,7 +251,7 @@ fn read<T: Talker>(talker: &Rc<T>, socket: &TcpStream) -> bool {
 /// One turn's messages.
 fn take<T: Talker>(
     talker: &Rc<T>,
-    socket: &TcpStream,
+    socket: &Socket,
     control: &mut Vec<u8>,
     outgoing: &mut TransmitBatch,
 ) -> Turn {
@@ -326,7 +291,7 @@ fn take<T: Talker>(
 }
 
 /// Writes a close frame to a connection that was never a session, and lets it end in order.
-pub async fn say_goodbye(socket: &TcpStream, close: &[u8]) {
+pub async fn say_goodbye(socket: &Socket, close: &[u8]) {
     let mut written = 0;
     let goodbye = async {
         while written < close.len() && socket.writable().await.is_ok() {
@@ -336,19 +301,19 @@ pub async fn say_goodbye(socket: &TcpStream, close: &[u8]) {
                 Err(_) => return,
             }
         }
-        let _ = SockRef::from(socket).shutdown(Shutdown::Write);
+        socket.end_writing();
         discard(socket).await;
     };
     let _ = tokio::time::timeout(CLOSING, goodbye).await;
 }
 
 /// Waits for something to read, unless the last turn has left something unread.
-async fn readable(socket: &TcpStream, unread: bool) -> io::Result<()> {
+async fn readable(socket: &Socket, unread: bool) -> io::Result<()> {
     if unread { Ok(()) } else { socket.readable().await }
 }
 
 /// Reads and throws away until the peer closes, or [`CLOSING_BYTES`] have come.
-async fn discard(socket: &TcpStream) {
+async fn discard(socket: &Socket) {
     let mut buffer = [0; 1024];
     let mut left = CLOSING_BYTES;
     while left > 0 && socket.readable().await.is_ok() {

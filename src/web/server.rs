@@ -31,6 +31,7 @@ use crate::web::ending::Ending;
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
+use crate::web::socket::{Carrier, Socket};
 use crate::web::v1::watching::Watching;
 
 /// From the connection to the last byte of the request's head.
@@ -380,7 +381,7 @@ impl Server {
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
         let opened = prepare(&stream, self.config.limits.stall)
             .and_then(|()| stream.local_addr())
-            .and_then(|local| Ok((local, TcpStream::from_std(stream)?)));
+            .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
         match opened {
             Ok((local, stream)) => {
                 let admitted = RefCell::new(admitted);
@@ -391,7 +392,7 @@ impl Server {
         }
     }
 
-    async fn serve(self: Rc<Self>, stream: TcpStream, connection: Rc<Connection>) {
+    async fn serve(self: Rc<Self>, stream: Socket, connection: Rc<Connection>) {
         let service = {
             let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
             service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
@@ -17,10 +16,12 @@ use crate::model::status::SessionStatus;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
-use crate::web::line::{self, Heard, Line, Talker, WritePath};
+use crate::web::line::{self, Heard, Line, Talker};
 use crate::web::opening::Opening;
 use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
+use crate::web::socket::Socket;
+use crate::web::write_path::WritePath;
 
 /// A client over its send rate for so long is closed.
 const FLOOD: Duration = Duration::from_secs(10);
@@ -79,7 +80,7 @@ impl Session {
     }
 
     /// The conversation. `early` is what the client sent right behind its handshake.
-    pub async fn run(self: Rc<Self>, stream: TcpStream, early: Bytes) {
+    pub async fn run(self: Rc<Self>, stream: Socket, early: Bytes) {
         let socket = Rc::new(stream);
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
         // What was read with the request wakes nobody.
@@ -156,7 +157,7 @@ impl Session {
     }
 
     /// Writes what must still be written, waits for the client's side, and closes the books.
-    async fn finish(&self, socket: &TcpStream) {
+    async fn finish(&self, socket: &Socket) {
         let ending = line::finish(&*self.egress, socket).await;
         if let Some(replies) = self.replies.take() {
             replies.abort();
@@ -202,7 +203,7 @@ impl Talker for Session {
 
 impl Conversation for Session {
     fn tick(&self, now: Instant) {
-        if self.egress.ending().is_some() {
+        if self.egress.is_ending() {
             return;
         }
         self.egress.check_lag();

@@ -5,13 +5,13 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::model::bucket::TokenBucket;
 use crate::model::frame::{FrameBounds, FrameViolation, FrameWalk};
+use crate::web::socket::Socket;
 
 /// What a peer may do on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub enum ReadEnd {
 
 /// One read of the connection, into a buffer that is borrowed for a turn: a client's own is small.
 pub struct Intake<'a> {
-    socket: &'a TcpStream,
+    socket: &'a Socket,
     buffer: &'a mut [u8],
     /// What was read, and how far it has been taken.
     filled: Option<(usize, usize)>,
@@ -63,7 +63,7 @@ pub struct Intake<'a> {
 
 impl<'a> Intake<'a> {
     /// Has read nothing yet.
-    pub fn new(socket: &'a TcpStream, buffer: &'a mut [u8]) -> Self {
+    pub fn new(socket: &'a Socket, buffer: &'a mut [u8]) -> Self {
         Intake { socket, buffer, filled: None }
     }
 

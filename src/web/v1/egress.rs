@@ -2,17 +2,13 @@
 //!
 //! Nothing is queued here. What is due at one time, of however many streams, leaves in one write.
 
-mod path;
 mod subscriber;
 mod writing;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::rc::{Rc, Weak};
-use std::time::Instant;
 
 use slab::Slab;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::hub::cursor::{Cause, Cursor, LagBounds};
 use crate::hub::echo::SenderId;
@@ -22,21 +18,17 @@ use crate::model::control::Notice;
 use crate::model::frame::{self, Opcode};
 use crate::model::request::Overflow;
 use crate::model::status::SubscriptionStatus;
-use crate::web::control::Control;
 use crate::web::ending::{EndedBy, Ending};
-use crate::web::rest::{Rest, RestPool};
+use crate::web::output::{Output, OutputState};
+use crate::web::rest::RestPool;
 use crate::web::v1::egress::writing::Due;
 use crate::web::v1::reading::{self, Reading};
-
-/// Control bytes that may wait; above it nothing more is read from the client, who causes most of them.
-const CONTROL_ROOM: usize = 8 << 10;
+use crate::web::write_path::WritePath;
 
 /// The write path of one client.
 pub struct Egress {
-    socket: OnceCell<Rc<TcpStream>>,
+    output: Output,
     state: RefCell<State>,
-    /// Wakes the session's task: the socket is full, or the end has come.
-    wake: Notify,
     lag: LagBounds,
     gathering: Rc<Gathering>,
     /// Itself, to be gathered.
@@ -44,11 +36,9 @@ pub struct Egress {
 }
 
 struct State {
-    control: Control,
+    output: OutputState,
     /// Whether control holds records that no cursor counts as written yet.
     carries: bool,
-    /// The copied rest of a frame that was begun.
-    rest: Rest,
     readings: Slab<Reading>,
     /// The reading whose frame is partly written.
     inside: Option<usize>,
@@ -62,12 +52,6 @@ struct State {
     gathered: bool,
     /// Whether answers wait for the end of the turn that reads the client's messages.
     held: bool,
-    blocked: bool,
-    /// When the blocked socket last took a byte.
-    progress: Option<Instant>,
-    ending: Option<Ending>,
-    dead: bool,
-    bytes: u64,
 }
 
 impl Egress {
@@ -75,9 +59,8 @@ impl Egress {
     #[must_use]
     pub fn new(lag: LagBounds, pool: Rc<RestPool>, gathering: Rc<Gathering>) -> Rc<Self> {
         let state = State {
-            control: Control::default(),
+            output: OutputState::new(pool),
             carries: false,
-            rest: Rest::new(pool),
             readings: Slab::new(),
             inside: None,
             mine: Vec::new(),
@@ -85,16 +68,10 @@ impl Egress {
             due: Due::ALL,
             gathered: false,
             held: false,
-            blocked: true,
-            progress: None,
-            ending: None,
-            dead: false,
-            bytes: 0,
         };
         Rc::new_cyclic(|this| Egress {
-            socket: OnceCell::new(),
+            output: Output::default(),
             state: RefCell::new(state),
-            wake: Notify::new(),
             lag,
             gathering,
             this: Weak::clone(this),
@@ -110,38 +87,37 @@ impl Egress {
     pub fn release(&self) {
         let mut state = self.state.borrow_mut();
         if std::mem::take(&mut state.held) {
-            self.pump(&mut state, false);
+            self.write_due(&mut state, false);
         }
     }
 
     /// Tells the client something.
     pub fn tell(&self, notice: &Notice<'_>) {
         let mut state = self.state.borrow_mut();
-        if state.ending.is_none() {
-            reading::put(state.control.buffer(), notice);
-            self.pump(&mut state, false);
+        if !state.output.is_ending() {
+            reading::put(state.output.control.buffer(), notice);
+            self.write_due(&mut state, false);
         }
     }
 
     /// Tells the client something of which only the newest is worth telling: it takes the place of what was not told yet.
     pub fn tell_newest(&self, text: &[u8]) {
         let mut state = self.state.borrow_mut();
-        if state.ending.is_none() {
+        if !state.output.is_ending() {
             let mut message = Vec::with_capacity(text.len() + frame::MAX_HEADER);
             frame::put(&mut message, Opcode::Text, text);
             state.newest = Some(message);
-            self.pump(&mut state, false);
+            self.write_due(&mut state, false);
         }
     }
 
     /// Puts a binary message for this client alone out, if there is room; says whether there was.
     pub fn message(&self, payload: &[u8]) -> bool {
         let mut state = self.state.borrow_mut();
-        let waiting = state.control.unwritten().len();
-        let fits = waiting + payload.len() <= CONTROL_ROOM || (waiting == 0 && !state.blocked);
-        if fits && state.ending.is_none() {
-            frame::put(state.control.buffer(), Opcode::Binary, payload);
-            self.pump(&mut state, false);
+        let fits = state.output.has_room(payload.len());
+        if fits && !state.output.is_ending() {
+            frame::put(state.output.control.buffer(), Opcode::Binary, payload);
+            self.write_due(&mut state, false);
         }
         fits
     }
@@ -149,10 +125,10 @@ impl Egress {
     /// Begins to write a stream, behind what `announce` appends; the slot that it is kept under.
     pub fn add(&self, reading: Reading, announce: impl FnOnce(&Reading, &mut Vec<u8>)) -> usize {
         let mut state = self.state.borrow_mut();
-        announce(&reading, state.control.buffer());
+        announce(&reading, state.output.control.buffer());
         let slot = state.readings.insert(reading);
         state.due = Due::ALL;
-        self.pump(&mut state, false);
+        self.write_due(&mut state, false);
         slot
     }
 
@@ -160,10 +136,10 @@ impl Egress {
     pub fn remove(&self, slot: usize) -> Option<SubscriptionStatus> {
         let mut state = self.state.borrow_mut();
         if state.inside == Some(slot) {
-            let State { readings, rest, .. } = &mut *state;
+            let State { readings, output, .. } = &mut *state;
             let reading = readings.get_mut(slot)?;
             let stream = Rc::clone(&reading.stream);
-            reading.cursor.copy_rest(&stream.records(), rest.buffer());
+            reading.cursor.copy_rest(&stream.records(), output.rest.buffer());
             // Of no reading: the slot may have another by the time that it is written.
             self.hold_rest(&mut state, usize::MAX);
         }
@@ -190,7 +166,7 @@ impl Egress {
     #[must_use]
     pub fn is_choked_or_blocked(&self) -> bool {
         let state = self.state.borrow();
-        state.blocked || state.control.unwritten().len() > CONTROL_ROOM
+        state.output.is_blocked() || state.output.is_choked()
     }
 
     /// The client takes so many records more of a stream.
@@ -200,16 +176,16 @@ impl Egress {
         reading.grant(datagrams);
         state.due = Due::ALL;
         // It was as good as blocked.
-        if !state.blocked {
+        if !state.output.is_blocked() {
             self.catch_up(&mut state);
         }
-        self.pump(&mut state, false);
+        self.write_due(&mut state, false);
     }
 
     /// Each quarter of a second: tells what has changed without a datagram, and closes who is behind and wants that.
     pub fn tick(&self) {
         let mut state = self.state.borrow_mut();
-        if state.ending.is_some() || state.dead {
+        if state.output.is_ending() || state.output.is_dead() {
             return;
         }
         let late =
@@ -217,21 +193,21 @@ impl Egress {
         if state.readings.iter().any(|(_, reading)| late(reading)) {
             let ending = slow_consumer(&state.readings);
             self.end_in(&mut state, ending, false);
-        } else if !state.blocked {
-            let State { readings, control, .. } = &mut *state;
+        } else if !state.output.is_blocked() {
+            let State { readings, output, .. } = &mut *state;
             for (_, reading) in readings.iter_mut() {
-                reading.tell_standing(control.buffer());
+                reading.tell_standing(output.control.buffer());
             }
         }
-        if !state.control.unwritten().is_empty() {
-            self.pump(&mut state, false);
+        if !state.output.control.unwritten().is_empty() {
+            self.write_due(&mut state, false);
         }
     }
 
     /// Looks at the readings, for the status, and says how many bytes were written in all.
     pub fn look(&self) -> (Vec<SubscriptionStatus>, u64) {
         let state = self.state.borrow();
-        (state.readings.iter().map(|(_, reading)| reading.status()).collect(), state.bytes)
+        (state.readings.iter().map(|(_, reading)| reading.status()).collect(), state.output.bytes())
     }
 
     /// Applies the slow client's policy to each reading.
@@ -257,7 +233,8 @@ impl Egress {
     }
 
     fn jump(&self, state: &mut State, log: &Log, slot: usize, to: u64, cause: Cause) {
-        let State { readings, rest, .. } = state;
+        let State { readings, output, .. } = state;
+        let rest = &mut output.rest;
         let cursor = &mut readings[slot].cursor;
         let held = rest.buffer().len();
         cursor.jump(log, to, cause, rest.buffer());
@@ -269,34 +246,58 @@ impl Egress {
     /// A rest has been copied for the reading `slot`.
     fn hold_rest(&self, state: &mut State, slot: usize) {
         state.inside = None;
-        if !state.rest.hold(slot) {
-            // No room for its half a frame: the connection can't go on, nor be closed in order.
-            state.dead = true;
-            state.ending.get_or_insert_with(|| Ending {
-                code: 4508,
-                reason: "slow_consumer: too many large frames half written".to_owned(),
-                by: EndedBy::Gateway,
-            });
-            self.wake.notify_one();
-        }
+        self.output.hold_rest(&mut state.output, slot);
     }
 
     /// Takes note of the end: nothing of the streams is written any more but the frame that was begun.
     fn end_in(&self, state: &mut State, ending: Ending, answered: bool) {
         state.held = false;
-        if !answered {
-            frame::put_close(state.control.buffer(), ending.code, &ending.reason);
-        }
-        state.ending = Some(ending);
         state.newest = None;
+        self.output.end(&mut state.output, ending, answered);
         if let Some(slot) = state.inside {
-            let State { readings, rest, .. } = &mut *state;
+            let State { readings, output, .. } = &mut *state;
             let reading = &mut readings[slot];
             let stream = Rc::clone(&reading.stream);
-            reading.cursor.copy_rest(&stream.records(), rest.buffer());
+            reading.cursor.copy_rest(&stream.records(), output.rest.buffer());
             self.hold_rest(state, slot);
         }
-        self.wake.notify_one();
+    }
+}
+
+impl WritePath for Egress {
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    fn state(&self) -> RefMut<'_, OutputState> {
+        RefMut::map(self.state.borrow_mut(), |state| &mut state.output)
+    }
+
+    fn pump(&self, late: bool) {
+        let mut state = self.state.borrow_mut();
+        if late {
+            // What came while it was blocked was not taken note of.
+            state.due = Due::ALL;
+        }
+        self.write_due(&mut state, late);
+    }
+
+    fn end(&self, ending: Ending, frames: &[u8], answered: bool) {
+        let mut state = self.state.borrow_mut();
+        if !state.output.is_ending() {
+            state.output.control.buffer().extend_from_slice(frames);
+            self.end_in(&mut state, ending, answered);
+            self.write_due(&mut state, false);
+        }
+    }
+
+    fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        state.output.abandon();
+        for (_, reading) in &mut state.readings {
+            let stream = Rc::clone(&reading.stream);
+            reading.cursor.close(&stream.records());
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Span, info};
 
@@ -18,11 +17,13 @@ use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::ending::{EndedBy, Ending};
-use crate::web::line::{self, Heard, Line, Talker, WritePath};
+use crate::web::line::{self, Heard, Line, Talker};
 use crate::web::server::{Conversation, Server};
+use crate::web::socket::Socket;
 use crate::web::v1::egress::Egress;
 use crate::web::v1::joining::Joined;
 use crate::web::v1::sending::Sending;
+use crate::web::write_path::WritePath;
 
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -77,7 +78,7 @@ impl Session {
     }
 
     /// The conversation. `early` is what the client sent right behind its handshake.
-    pub async fn run(self: Rc<Self>, stream: TcpStream, early: Bytes) {
+    pub async fn run(self: Rc<Self>, stream: Socket, early: Bytes) {
         let socket = Rc::new(stream);
         info!("wscast.v1 session opened");
         // What was read with the request wakes nobody.
@@ -85,7 +86,7 @@ impl Session {
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
         self.hello();
-        WritePath::attach(&*self.egress, Rc::clone(&socket));
+        self.egress.attach(Rc::clone(&socket));
         line::converse(&self, &socket, unread).await;
         // Apart, so that no conversation carries the room for its end from its beginning.
         Box::pin(self.finish(&socket)).await;
@@ -170,7 +171,7 @@ impl Session {
     }
 
     /// Writes what must still be written, waits for the client's side, and closes the books.
-    async fn finish(&self, socket: &TcpStream) {
+    async fn finish(&self, socket: &Socket) {
         self.watch.take();
         let ending = line::finish(&*self.egress, socket).await;
         self.server.closed(self.status(), &ending);
@@ -219,7 +220,7 @@ impl Talker for Session {
 
 impl Conversation for Session {
     fn tick(&self, now: Instant) {
-        if self.egress.ending().is_some() {
+        if self.egress.is_ending() {
             return;
         }
         self.egress.tick();

@@ -1,13 +1,12 @@
 //! One write for all that is due: the rest of a frame, control, and ranges of logs.
 
 use std::cell::Ref;
-use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::io::IoSlice;
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::hub::gathering::SendBy;
 use crate::hub::log::Log;
+use crate::web::output::OutputState;
 use crate::web::v1::egress::{Egress, State};
 
 /// Parts handed to the kernel in one write.
@@ -51,18 +50,18 @@ impl Due {
 impl Egress {
     /// Writes all that may be written now, in the order that keeps frames whole. `late` says that the client was not written
     /// to for a while, so that what it missed is passed over first.
-    pub(super) fn pump(&self, state: &mut State, late: bool) {
-        if late && !state.blocked {
+    pub(super) fn write_due(&self, state: &mut State, late: bool) {
+        if late && !state.output.is_blocked() {
             self.catch_up(state);
         }
         loop {
-            if state.blocked || state.dead || state.held {
+            if state.output.is_stuck() || state.held {
                 return;
             }
             let (ranges, count, again) = state.prepare();
             let Some(complete) = self.write(state, &ranges[..count], None) else { return };
             if !complete {
-                self.block(state);
+                self.output.block(&mut state.output.flow);
                 return;
             }
             if !again {
@@ -71,12 +70,12 @@ impl Egress {
         }
     }
 
-    /// As [`Egress::pump`], with the first write made by `send`.
-    pub(super) fn pump_by(&self, state: &mut State, send: SendBy<'_>) {
+    /// As [`Egress::write_due`], with the first write made by `send`.
+    pub(super) fn write_due_by(&self, state: &mut State, send: SendBy<'_>) {
         let (ranges, count, again) = state.prepare();
         match self.write(state, &ranges[..count], Some(send)) {
-            Some(true) if again => self.pump(state, false),
-            Some(false) => self.block(state),
+            Some(true) if again => self.write_due(state, false),
+            Some(false) => self.output.block(&mut state.output.flow),
             Some(true) | None => {}
         }
     }
@@ -84,14 +83,15 @@ impl Egress {
     /// One write: the rest of a frame, control, and the ranges. Whether the kernel took all; `None` when nothing more can be
     /// written now.
     fn write(&self, state: &mut State, ranges: &[Range], send: Option<SendBy<'_>>) -> Option<bool> {
+        let State { output: OutputState { control, rest, flow, .. }, readings, inside, .. } = &mut *state;
         // A frame that was begun is finished before control; then there is no other range.
-        let control: &[u8] = if state.inside.is_some() { &[] } else { state.control.unwritten() };
-        let rest = state.rest.unwritten();
+        let control: &[u8] = if inside.is_some() { &[] } else { control.unwritten() };
+        let rest = rest.unwritten();
         let (rest_length, control_length) = (rest.len(), control.len());
         let (written, offered) = {
             let mut logs: [Option<Ref<'_, Log>>; RANGES] = [const { None }; RANGES];
             for (log, range) in logs.iter_mut().zip(ranges) {
-                *log = state.readings.get(range.slot).map(|reading| reading.stream.records());
+                *log = readings.get(range.slot).map(|reading| reading.stream.records());
             }
             let mut parts = [IoSlice::new(&[]); PARTS];
             let (mut count, mut offered) = (0, 0);
@@ -103,7 +103,7 @@ impl Egress {
                 }
             }
             for (log, range) in logs.iter().flatten().zip(ranges) {
-                let from = state.readings[range.slot].cursor.position();
+                let from = readings[range.slot].cursor.position();
                 let (more, bytes) = log.slices(from, range.end, &mut parts[count..]);
                 count += more;
                 offered += bytes;
@@ -111,36 +111,29 @@ impl Egress {
                     break;
                 }
             }
-            let parts = &parts[..count];
-            let written = match (parts, self.socket.get(), send) {
+            let written = match (&parts[..count], self.output.direct(), send) {
                 ([], ..) => return Some(true),
-                (_, None, _) => None,
-                (parts, Some(socket), Some(send)) => {
-                    let result = send(socket.as_fd(), parts);
-                    Some(usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)))
-                }
-                ([part], Some(socket), None) => Some(socket.try_write(part)),
-                (parts, Some(socket), None) => Some(socket.try_write_vectored(parts)),
+                (parts, Some(socket), Some(send)) => self.output.sent(flow, send(socket, parts)),
+                (parts, ..) => self.output.write(flow, parts),
             };
-            (written, offered)
+            (written?, offered)
         };
-        let written = self.took(state, written)?;
         let mut left = written;
         let mut share = |length: usize| {
             let share = left.min(length);
             left -= share;
             share
         };
-        state.rest.advance(share(rest_length));
-        if rest_length > 0 && state.rest.unwritten().is_empty() {
-            let of = state.rest.finish();
+        state.output.rest.advance(share(rest_length));
+        if rest_length > 0 && state.output.rest.unwritten().is_empty() {
+            let of = state.output.rest.finish();
             if let Some(reading) = of.and_then(|slot| state.readings.get_mut(slot)) {
                 reading.cursor.finished();
             }
         }
         if control_length > 0 {
-            state.control.advance(share(control_length));
-            if state.carries && state.control.unwritten().is_empty() {
+            state.output.control.advance(share(control_length));
+            if state.carries && state.output.control.unwritten().is_empty() {
                 state.carries = false;
                 state.readings.iter_mut().for_each(|(_, reading)| reading.cursor.finished());
             }
@@ -160,40 +153,6 @@ impl Egress {
         let whole = ranges.iter().all(|range| state.readings[range.slot].cursor.position() >= range.end);
         if whole { Some(true) } else { self.write(state, ranges, None) }
     }
-
-    /// Takes note of what a write said; `None` when nothing more can be written now.
-    pub(super) fn took(&self, state: &mut State, written: Option<io::Result<usize>>) -> Option<usize> {
-        match written {
-            Some(Ok(written)) => {
-                state.bytes += written as u64;
-                state.progress = None;
-                Some(written)
-            }
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.block(state);
-                None
-            }
-            Some(Err(_)) => {
-                state.dead = true;
-                self.wake.notify_one();
-                None
-            }
-            None => {
-                state.due = Due::ALL;
-                state.blocked = true;
-                None
-            }
-        }
-    }
-
-    pub(super) fn block(&self, state: &mut State) {
-        state.due = Due::ALL;
-        state.blocked = true;
-        if state.progress.is_none() {
-            state.progress = Some(Instant::now());
-        }
-        self.wake.notify_one();
-    }
 }
 
 impl State {
@@ -209,22 +168,22 @@ impl State {
             }
             return (ranges, count, true);
         }
-        if self.ending.is_some() {
+        if self.output.is_ending() {
             return (ranges, 0, false);
         }
-        if self.control.unwritten().is_empty()
+        if self.output.control.unwritten().is_empty()
             && let Some(newest) = self.newest.take()
         {
-            self.control.buffer().extend_from_slice(&newest);
+            self.output.control.buffer().extend_from_slice(&newest);
         }
-        let State { readings, control, mine, carries, due, .. } = self;
+        let State { readings, output, mine, carries, due, .. } = self;
         for slot in due.slots(readings.capacity()) {
             let Some(reading) = readings.get_mut(slot) else { continue };
             if count == RANGES {
                 again = true;
                 break;
             }
-            let end = reading.prepare(mine, control.buffer(), carries);
+            let end = reading.prepare(mine, output.control.buffer(), carries);
             if end > reading.cursor.position() {
                 ranges[count] = Range { slot, end };
                 count += 1;
