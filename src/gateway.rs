@@ -124,6 +124,7 @@ impl Gateway {
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
+            admission: Admission::new(&config.limits),
             turned_away: Mutex::default(),
             player: config.player.as_deref().map(read_player).transpose()?,
         });
@@ -144,13 +145,12 @@ impl Gateway {
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
-        let admission = Admission::new(&config.limits);
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let mut acceptor = JoinSet::new();
         for listener in listeners {
             let door = Door {
                 facts: Arc::clone(&facts),
-                admission: Arc::clone(&admission),
+                admission: Arc::clone(&facts.admission),
                 shards: shards
                     .iter()
                     .map(|shard| (shard.commands.clone(), Arc::clone(&shard.connections)))

@@ -4,6 +4,7 @@ pub mod audience;
 pub mod budget;
 pub mod cursor;
 pub mod echo;
+pub mod flushes;
 pub mod gathering;
 #[allow(clippy::module_inception)] // the registry is the hub itself; a second noun would be a synonym
 pub mod hub;

@@ -8,6 +8,7 @@ pub mod deny;
 pub mod frame;
 pub mod grant;
 pub mod group;
+pub mod histogram;
 pub mod jwks;
 mod jws;
 pub mod jwt;

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod netlink;
+pub mod process;
 pub mod random;
 pub mod socket;
 pub mod transmit_batch;

@@ -64,6 +64,13 @@ impl Admission {
         })
     }
 
+    /// How many connections there are, and how many of them are in their handshake.
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32) {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        (counts.connections, counts.handshakes)
+    }
+
     /// Asks for one connection from `address`, with its handshake.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod handshake;
 pub mod http;
 pub mod library;
 pub mod line;
+pub mod metrics;
 pub mod opening;
 pub mod output;
 pub mod page;
