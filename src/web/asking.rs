@@ -1,6 +1,8 @@
 //! Who asks: what a request shows, and whose that is.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +12,14 @@ use hyper::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 use tracing::{debug, info};
 
+use crate::hub::sender::SessionRate;
+use crate::model::bucket::TokenBucket;
 use crate::model::token::Token;
 use crate::web::access::{Access, Identity, unix_now};
 use crate::web::attempts::{ATTEMPTS, Attempts};
+use crate::web::connection::Connection;
 use crate::web::refusal::Refusal;
+use crate::web::server::Server;
 use crate::web::tickets::Tickets;
 use crate::web::usage::Usage;
 
@@ -46,6 +52,47 @@ pub fn wanted() -> Refusal {
         "this gateway wants a token: send Authorization: Bearer TOKEN, or see docs/access.md",
     )
 }
+
+/// The reason of a conversation that ends because the time of its token is over.
+pub const EXPIRED: &str = "unauthorized: the token has expired";
+
+/// Who asks with `request`; `None` where nothing is shown and something is wanted.
+///
+/// # Errors
+/// As [`Callers::identify`].
+pub fn identity<B>(
+    server: &Server,
+    connection: &Connection,
+    request: &Request<B>,
+) -> Result<Option<Identity>, Refusal> {
+    server.facts().callers.identify(&server.access(), connection.peer.ip(), request)
+}
+
+/// Lets through who may read what the gateway tells of itself and of all clients.
+///
+/// # Errors
+/// 401 and 429 as [`Callers::identify`], 403 for whoever may not.
+pub fn operator<B>(server: &Server, connection: &Connection, request: &Request<B>) -> Result<(), Refusal> {
+    let identity = identity(server, connection, request)?.ok_or_else(wanted)?;
+    match identity.grant().status {
+        true => Ok(()),
+        false => Err(Refusal::not_allowed(NO_STATUS)),
+    }
+}
+
+/// The rate of what a session on `connection` sends, where there is one: its principal's, or else everybody's.
+#[must_use]
+pub fn session_rate(server: &Server, connection: &Connection) -> Option<SessionRate> {
+    let now = Instant::now();
+    let own = connection.identity().and_then(|identity| identity.grant().send_rate).map(u64::from);
+    match own {
+        Some(rate) => Some(Rc::new(RefCell::new(TokenBucket::new(rate, rate * 2, now)))),
+        None => server.hub().session_rate(now),
+    }
+}
+
+/// Why somebody may not see the status.
+pub const NO_STATUS: &str = "this is for operators; status = true of the principal would allow it";
 
 impl Callers {
     /// Who asks; `None` where nothing is shown and something is wanted.

@@ -17,23 +17,25 @@ use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
-use crate::model::frame;
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::web::asking;
 use crate::web::body::Body;
+use crate::web::connection::Connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
+use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
-use crate::web::line;
 use crate::web::metrics;
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
-use crate::web::server::{Connection, Conversation, Server};
+use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
+use crate::web::ticket_office;
 use crate::web::v1::door;
 
 /// Bytes of the request's target: path and query.
@@ -112,16 +114,19 @@ async fn answer(
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             Ok(json(&server.gateway_status().await))
         }
         "/metrics" => {
             only_reading(&request)?;
+            asking::operator(server, connection, &request)?;
             Ok(metrics::page(server).await)
         }
         "/api/v1/interfaces" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             #[derive(Serialize)]
             struct All {
                 interfaces: Vec<InterfaceStatus>,
@@ -134,7 +139,8 @@ async fn answer(
                 .collect();
             Ok(json(&All { interfaces }))
         }
-        "/v1" => door::open(server, connection, request),
+        "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
+        "/v1" => door::open(server, connection, request, &caller),
         _ => stream(server, connection, request, &caller),
     }
 }
@@ -155,10 +161,14 @@ fn stream(
         if server.facts().draining.is_cancelled() {
             return Err(Refusal::overload("draining: the gateway is stopping"));
         }
-        let opening = Opening::check(wanted, server.config(), &server.hub().interfaces())?;
+        let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+        let (config, interfaces) = (server.config(), server.hub().interfaces());
+        let opening = Opening::check(wanted, config, identity.grant(), &interfaces)?;
         if request.method() == Method::HEAD {
             return Ok(Err(stream_headers(&opening)));
         }
+        drop(interfaces);
+        connection.sit(server, identity)?;
         let readings = opening.readings(server.hub())?;
         Ok(Ok((opening, readings)))
     })();
@@ -181,33 +191,19 @@ fn stream(
         Ok(Err(answered)) => return Ok(answered),
         Ok(Ok((opening, readings))) => {
             put_interface(&mut response, &opening);
-            let session = Session::open(server, connection.peer, opening, readings);
-            let connection = Rc::clone(connection);
+            let session = Session::open(server, Rc::clone(connection), opening, readings);
             let span = session.span();
             let conversation = async move {
                 match upgraded(request).await {
                     Some((socket, early)) => session.run(socket, early).await,
                     None => session.never_began(),
                 }
-                drop(connection);
             };
             server.spawn(conversation.instrument(span));
         }
         // A page's script can't read a failed upgrade, so it is told after one.
         Err(refusal) if caller.origin.is_some() && refusal.close_code().is_some() => {
-            let code = refusal.close_code().unwrap_or(4403);
-            server.count_refusal(code);
-            let reason = refusal.to_string();
-            debug!(peer = %connection.peer, code, %refusal, "refused after the upgrade");
-            let connection = Rc::clone(connection);
-            server.spawn(async move {
-                if let Some((socket, _)) = upgraded(request).await {
-                    let mut close = Vec::new();
-                    frame::put_close(&mut close, code, &reason);
-                    line::say_goodbye(&socket, &close).await;
-                }
-                drop(connection);
-            });
+            goodbye::after_upgrade(server, connection, request, &refusal);
         }
         Err(refusal) => return Err(refusal),
     }
@@ -359,6 +355,7 @@ impl HttpSession {
             };
             let code = if reason.starts_with("slow_consumer") { 4508 } else { 1000 };
             let code = if reason.starts_with("draining") { 1001 } else { code };
+            let code = if reason.starts_with("unauthorized") { 4401 } else { code };
             session.server.closed(session.status(), &Ending { code, reason, by });
             drop(registered);
         };
@@ -375,6 +372,9 @@ impl Conversation for HttpSession {
             // Its connection can't take the end of the body either.
             self.connection.cut.notify_one();
         }
+        if self.connection.is_expired(self.server.unix_time()) {
+            self.reader.end(asking::EXPIRED);
+        }
     }
 
     fn drain(&self) {
@@ -389,6 +389,7 @@ impl Conversation for HttpSession {
             shard: self.server.shard(),
             peer: self.peer.to_string(),
             kind: "http",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.reader.stalled_for(Instant::now()).as_millis() > 0,
             bytes,

@@ -14,7 +14,10 @@ use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
+use crate::model::grant::Grant;
 use crate::model::group::Group;
+use crate::model::name::Names;
+use crate::model::policy::{Denied, Permit};
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
@@ -34,6 +37,8 @@ pub struct Opening {
     pub interface: String,
     /// How to send; the error where this request can't.
     pub sending: Result<SenderKey, String>,
+    /// The stream's name in the configuration, where it was asked for by that.
+    pub name: Option<String>,
 }
 
 impl Opening {
@@ -41,27 +46,47 @@ impl Opening {
     ///
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
-    pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
+    pub fn check(
+        request: StreamRequest,
+        config: &Config,
+        grant: &Grant,
+        interfaces: &Interfaces,
+    ) -> Result<Self, Refusal> {
         let StreamRequest { target, options } = request;
         let (group, filter, named) = match target {
             Target::Group { group, filter } => (group, filter, None),
             Target::Named(name) => {
+                // Who may not see it learns no more than of one that is not there.
+                let seen = grant.streams.contain(&name) || grant.send_streams.contain(&name);
                 let stream = config
                     .streams
                     .get(&name)
+                    .filter(|_| seen)
                     .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
-                (stream.group, narrowed(stream, &options)?, Some(stream))
+                (stream.group, narrowed(stream, &options)?, Some((name, stream)))
             }
         };
+        let by_name = |names: &Names| named.as_ref().is_some_and(|(name, _)| names.contain(name));
         filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
-        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
-        let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
-        if options.receive {
-            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-        } else if let Err(denied) = &may_send {
-            return Err(Refusal::not_allowed(denied.clone()));
-        }
-        let selectors = selectors(group, &options, named, config, interfaces)?;
+        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config, grant))?;
+        let send = match by_name(&grant.send_streams) {
+            true => Ok(Permit::anywhere()),
+            false => grant.policy.send(&group).map_err(|denied| denied.to_string()),
+        };
+        let permit = match (options.receive, by_name(&grant.streams), &send) {
+            (true, true, _) => Permit::anywhere(),
+            (true, false, _) => grant.policy.receive(&group, &filter).map_err(denied)?,
+            (false, _, Ok(permit)) => permit.clone(),
+            (false, _, Err(denied)) => return Err(Refusal::not_allowed(denied.clone())),
+        };
+        let (name, named) = named.map_or((None, None), |(name, stream)| (Some(name), Some(stream)));
+        let selectors = selectors(group, &options, named, config, interfaces, &permit)?;
+        let may_send = send.and_then(|permit| match &selectors[..] {
+            [selector, ..] if !holds_on(&permit, selector, interfaces) => {
+                Err(format!("sending to {group} is not allowed on {selector}"))
+            }
+            _ => Ok(()),
+        });
         let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
             let reason = format!(
@@ -101,7 +126,7 @@ impl Opening {
         } else {
             Vec::new()
         };
-        Ok(Opening { group, options, keys, interface, sending })
+        Ok(Opening { group, options, keys, interface, sending, name })
     }
 
     /// Checks what is to be sent to, and finds its interface.
@@ -111,13 +136,14 @@ impl Opening {
     pub fn sender_key(
         open: &OpenSend,
         config: &Config,
+        grant: &Grant,
         interfaces: &Interfaces,
     ) -> Result<SenderKey, Refusal> {
         let (group, ttl) = (open.group, open.ttl.unwrap_or(1));
-        config.policy.may_send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-        check_ttl(ttl, config)?;
+        let permit = grant.policy.send(&group).map_err(denied)?;
+        check_ttl(ttl, config, grant)?;
         let options = StreamOptions { interface: open.interface.clone(), ..StreamOptions::default() };
-        let interface = selectors(group, &options, None, config, interfaces)?
+        let interface = selectors(group, &options, None, config, interfaces, &permit)?
             .into_iter()
             .next()
             .ok_or_else(|| Refusal::not_found("there is no interface to send on"))?;
@@ -149,11 +175,16 @@ impl Opening {
     }
 }
 
-fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
-    if ttl <= config.max_ttl {
+fn denied(denied: Denied) -> Refusal {
+    Refusal::not_allowed(denied.to_string())
+}
+
+fn check_ttl(ttl: u8, config: &Config, grant: &Grant) -> Result<(), Refusal> {
+    let most = grant.max_ttl.map_or(config.max_ttl, |most| most.min(config.max_ttl));
+    if ttl <= most {
         return Ok(());
     }
-    let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
+    let reason = format!("a TTL of {ttl} is above the {most} allowed here (--max-ttl)");
     Err(Refusal::not_allowed(reason))
 }
 
@@ -174,6 +205,42 @@ fn narrowed(stream: &NamedStream, options: &StreamOptions) -> Result<SourceFilte
 
 /// Where to join: what the URL says, else the named stream, else the configuration, else the routing table.
 fn selectors(
+    group: Group,
+    options: &StreamOptions,
+    named: Option<&NamedStream>,
+    config: &Config,
+    interfaces: &Interfaces,
+    permit: &Permit<'_>,
+) -> Result<Vec<InterfaceSelector>, Refusal> {
+    let Some(allowed) = permit.interfaces() else {
+        return any_selectors(group, options, named, config, interfaces);
+    };
+    let words = || {
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        Refusal::not_allowed(format!("{group} is allowed on {} only", allowed.join(", ")))
+    };
+    // Asked for nothing, the first that is allowed is as good as any default; asked for one that is not, no others are named.
+    let options = match &options.interface {
+        Some(InterfaceSelector::All) => options.clone(),
+        Some(asked) if !holds_on(permit, asked, interfaces) => return Err(words()),
+        Some(_) => options.clone(),
+        None => StreamOptions { interface: allowed.first().map(|&first| first.clone()), ..options.clone() },
+    };
+    let mut selectors = any_selectors(group, &options, named, config, interfaces)?;
+    selectors.retain(|selector| holds_on(permit, selector, interfaces));
+    if selectors.is_empty() { Err(words()) } else { Ok(selectors) }
+}
+
+/// Whether a permit holds on the interface that `selector` means now.
+#[must_use]
+pub fn holds_on(permit: &Permit<'_>, selector: &InterfaceSelector, interfaces: &Interfaces) -> bool {
+    permit.holds_on(selector, |one, other| {
+        let index = |selector| interfaces.find(selector).map(|found| found.index);
+        index(one).is_some() && index(one) == index(other)
+    })
+}
+
+fn any_selectors(
     group: Group,
     options: &StreamOptions,
     named: Option<&NamedStream>,

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -26,8 +26,11 @@ use crate::hub::hub::Hub;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, SessionStatus, Status, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::access::{Access, unix_now};
 use crate::web::admission::{Admission, Admitted};
+use crate::web::asking::Callers;
 use crate::web::asset::Asset;
+use crate::web::connection::Connection;
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
@@ -72,6 +75,8 @@ pub struct Facts {
     pub draining: CancellationToken,
     /// Who may connect, and how many do.
     pub admission: Arc<Admission>,
+    /// What is known of those who came.
+    pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
     /// What `/player.js` is.
@@ -99,24 +104,16 @@ pub trait Conversation {
     fn status(&self) -> SessionStatus;
 }
 
-/// One TCP connection.
-pub struct Connection {
-    /// The client.
-    pub peer: SocketAddr,
-    /// Our own address on it.
-    pub local: SocketAddr,
-    /// Notified to cut it off.
-    pub cut: Notify,
-    admitted: RefCell<Admitted>,
-}
-
 /// One shard's front.
 pub struct Server {
     shard: usize,
     hub: Rc<Hub>,
     config: Arc<Config>,
+    access: RefCell<Arc<Access>>,
     facts: Arc<Facts>,
     gate: Gate,
+    /// Seconds since 1970, as of the last tick.
+    unix_time: Cell<u64>,
     conversations: RefCell<Slab<Rc<dyn Conversation>>>,
     closed: RefCell<VecDeque<ClosedSession>>,
     totals: RefCell<Totals>,
@@ -139,7 +136,13 @@ pub struct Registered {
 impl Server {
     /// A front for `hub`.
     #[must_use]
-    pub fn new(shard: usize, hub: Rc<Hub>, config: Arc<Config>, facts: Arc<Facts>) -> Rc<Self> {
+    pub fn new(
+        shard: usize,
+        hub: Rc<Hub>,
+        config: Arc<Config>,
+        access: Arc<Access>,
+        facts: Arc<Facts>,
+    ) -> Rc<Self> {
         let rest_pool = RestPool::of(config.threads);
         let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
         Rc::new(Server {
@@ -148,6 +151,8 @@ impl Server {
             config,
             facts,
             gate,
+            access: RefCell::new(access),
+            unix_time: Cell::new(unix_now()),
             conversations: RefCell::default(),
             closed: RefCell::default(),
             totals: RefCell::default(),
@@ -215,6 +220,18 @@ impl Server {
         &self.gate
     }
 
+    /// Who may come in.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.borrow())
+    }
+
+    /// Seconds since 1970, as of the last tick.
+    #[must_use]
+    pub fn unix_time(&self) -> u64 {
+        self.unix_time.get()
+    }
+
     /// Its number.
     #[must_use]
     pub fn shard(&self) -> usize {
@@ -272,6 +289,7 @@ impl Server {
 
     fn tick(&self) {
         self.hub.tick();
+        self.unix_time.set(unix_now());
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
             conversation.tick(now);
@@ -292,8 +310,7 @@ impl Server {
             .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
         match opened {
             Ok((local, stream)) => {
-                let admitted = RefCell::new(admitted);
-                let connection = Rc::new(Connection { peer, local, cut: Notify::new(), admitted });
+                let connection = Rc::new(Connection::new(peer, local, admitted));
                 self.tasks.spawn_local(Rc::clone(self).serve(stream, connection));
             }
             Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
@@ -329,13 +346,6 @@ impl Server {
                 }
             }
         }
-    }
-}
-
-impl Connection {
-    /// A request's head has been read whole.
-    pub fn request_arrived(&self) {
-        self.admitted.borrow_mut().handshake_done();
     }
 }
 

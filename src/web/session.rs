@@ -2,7 +2,6 @@
 //! group.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,8 @@ use crate::hub::sender::{OverRate, Sender};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::status::SessionStatus;
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::asking;
+use crate::web::connection::Connection;
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
@@ -30,7 +31,7 @@ const FLOOD: Duration = Duration::from_secs(10);
 pub struct Session {
     server: Rc<Server>,
     number: u64,
-    peer: SocketAddr,
+    connection: Rc<Connection>,
     opened: Instant,
     opening: Opening,
     egress: Rc<Egress>,
@@ -45,7 +46,12 @@ pub struct Session {
 impl Session {
     /// Claims the streams before the handshake is answered, so that nothing published from then on is missed.
     #[must_use]
-    pub fn open(server: &Rc<Server>, peer: SocketAddr, opening: Opening, readings: Vec<Reading>) -> Rc<Self> {
+    pub fn open(
+        server: &Rc<Server>,
+        connection: Rc<Connection>,
+        opening: Opening,
+        readings: Vec<Reading>,
+    ) -> Rc<Self> {
         let now = Instant::now();
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let egress =
@@ -55,7 +61,7 @@ impl Session {
         Rc::new(Session {
             number: server.next_session(),
             server: Rc::clone(server),
-            peer,
+            connection,
             opened: now,
             opening,
             egress,
@@ -70,7 +76,7 @@ impl Session {
     /// The span that its log lines carry.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::info_span!("session", number = self.number, peer = %self.peer)
+        tracing::info_span!("session", number = self.number, peer = %self.connection.peer)
     }
 
     /// The client went away between its request and our answer.
@@ -130,7 +136,8 @@ impl Session {
             return Ok(Rc::clone(sender));
         }
         let key = self.opening.sending.clone()?;
-        let sender = self.server.hub().sender(key).map_err(|error| error.to_string())?;
+        let rate = asking::session_rate(&self.server, &self.connection);
+        let sender = self.server.hub().sender_within(key, rate).map_err(|error| error.to_string())?;
         if !self.opening.options.echo {
             self.egress.withhold(sender.id());
         }
@@ -206,6 +213,9 @@ impl Conversation for Session {
         if self.egress.is_ending() {
             return;
         }
+        if self.connection.is_expired(self.server.unix_time()) {
+            return self.close(4401, asking::EXPIRED.to_owned());
+        }
         self.egress.check_lag();
         self.line.tick(&self.server, &*self.egress, now);
     }
@@ -220,8 +230,9 @@ impl Conversation for Session {
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
-            peer: self.peer.to_string(),
+            peer: self.connection.peer.to_string(),
             kind: "websocket",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.egress.is_blocked(),
             bytes,

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::wire::Wire;
 use super::{ErrorCode, ErrorNotice, LONGEST_WATCH, SHORTEST_WATCH};
 use crate::model::group::Group;
+use crate::model::name::check_name;
 use crate::model::quantity::parse_duration;
 use crate::model::request::{LONGEST_LATENCY, Overflow, Replay};
 use crate::model::selector::InterfaceSelector;
@@ -30,6 +31,8 @@ pub struct Command {
 pub enum Action {
     /// Hear a group. Answered with `joined`.
     Join(Box<Join>),
+    /// Hear a stream that the configuration names: `join` with `name`. Answered with `joined`.
+    JoinNamed(Box<JoinNamed>),
     /// Hear a stream no more. Answered with `left`.
     Leave {
         /// The stream's number.
@@ -86,6 +89,27 @@ pub struct Join {
     pub resume: Option<Resume>,
 }
 
+/// A stream to hear by its name, and how. The fields are those of [`Join`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinNamed {
+    /// The stream's name in the gateway's configuration.
+    pub name: String,
+    /// Whom not to hear, besides those whom the configuration leaves out.
+    pub exclude: Vec<IpAddr>,
+    /// As [`Join::interface`]; `None` for what the configuration says.
+    pub interface: Option<InterfaceSelector>,
+    /// As [`Join::echo`].
+    pub echo: bool,
+    /// As [`Join::overflow`].
+    pub overflow: Overflow,
+    /// As [`Join::replay`].
+    pub replay: Replay,
+    /// As [`Join::latency`].
+    pub latency: Option<Duration>,
+    /// As [`Join::resume`].
+    pub resume: Option<Resume>,
+}
+
 /// Where an earlier subscription ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
@@ -125,6 +149,7 @@ pub struct CommandError {
 }
 
 const GROUP: &str = r#"a multicast address, as "239.1.2.3" or "ff15::42", with the port in port"#;
+const NAME: &str = r#"a stream's name, as "camera""#;
 const TYPES: &str = "join, leave, open_send, close_send, auth, ping, credit or watch";
 
 impl Command {
@@ -137,7 +162,10 @@ impl Command {
         let kind = fields.text("type", TYPES)?.ok_or_else(|| fields.wrong("type", TYPES))?;
         let stream = || fields.needed_number("stream", 0, u32::MAX);
         let action = match kind {
-            "join" => Action::Join(Box::new(Join::read(&fields)?)),
+            "join" => match fields.text("name", NAME)? {
+                Some(name) => Action::JoinNamed(Box::new(JoinNamed::read(name, &fields)?)),
+                None => Action::Join(Box::new(Join::read(&fields)?)),
+            },
             "leave" => Action::Leave { stream: stream()? },
             "open_send" => Action::OpenSend(OpenSend::read(&fields)?),
             "close_send" => Action::CloseSend { sender: fields.needed_number("sender", 0, u32::MAX)? },
@@ -203,6 +231,28 @@ impl Join {
         Ok(Join {
             group,
             filter,
+            interface: interface(fields)?,
+            echo: fields.switch("echo")?.unwrap_or(false),
+            overflow: fields.parsed("overflow", r#""skip", "latest" or "close""#)?.unwrap_or_default(),
+            replay: fields.parsed("replay", r#"datagrams ("20") or a time ("500ms")"#)?.unwrap_or_default(),
+            latency: latency(fields)?,
+            resume: resume(fields)?,
+        })
+    }
+}
+
+impl JoinNamed {
+    fn read(name: &str, fields: &Fields) -> Result<JoinNamed, CommandError> {
+        check_name(name).map_err(|error| fields.impossible("name", error))?;
+        if fields.has("group") || fields.has("port") || fields.has("sources") {
+            let message = "the configuration says group, port and sources of a name: leave them out";
+            return Err(fields.refuse(ErrorCode::BadField, message));
+        }
+        let exclude = SourceFilter::exclude(fields.addresses("exclude")?);
+        let exclude = exclude.map_err(|error| fields.impossible("exclude", error))?.sources().to_vec();
+        Ok(JoinNamed {
+            name: name.to_owned(),
+            exclude,
             interface: interface(fields)?,
             echo: fields.switch("echo")?.unwrap_or(false),
             overflow: fields.parsed("overflow", r#""skip", "latest" or "close""#)?.unwrap_or_default(),

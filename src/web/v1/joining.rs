@@ -11,7 +11,7 @@ use crate::hub::key::StreamKey;
 use crate::hub::stream::Stream;
 use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
-use crate::model::control::{self, ErrorCode, ErrorNotice, Join, Left, LossCause, Notice, Resume};
+use crate::model::control::{self, ErrorCode, ErrorNotice, Join, JoinNamed, Left, LossCause, Notice, Resume};
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
 use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
@@ -41,9 +41,26 @@ impl Session {
         let Join { group, filter, interface, echo, overflow, replay, latency, resume } = join;
         let options =
             StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
-        let request = StreamRequest { target: Target::Group { group, filter }, options };
+        self.join_all(id, StreamRequest { target: Target::Group { group, filter }, options }, resume);
+    }
+
+    pub(super) fn join_named(&self, id: Option<u64>, join: JoinNamed) {
+        let JoinNamed { name, exclude, interface, echo, overflow, replay, latency, resume } = join;
+        let options =
+            StreamOptions { interface, overflow, echo, replay, latency, exclude, ..StreamOptions::default() };
+        let seen = self.connection.identity().is_some_and(|identity| identity.grant().streams.contain(&name));
+        if !seen || !self.server.config().streams.contains_key(&name) {
+            // The same words for one that there is not and one that this client may not see.
+            return self.refuse(id, ErrorCode::NoSuchStream, "there is no stream of that name");
+        }
+        self.join_all(id, StreamRequest { target: Target::Named(name), options }, resume);
+    }
+
+    fn join_all(&self, id: Option<u64>, request: StreamRequest, resume: Option<Resume>) {
         let (config, hub) = (self.server.config(), self.server.hub());
-        let opening = match Opening::check(request, config, &hub.interfaces()) {
+        let Some(identity) = self.connection.identity() else { return };
+        let StreamOptions { overflow, echo, replay, latency, .. } = request.options.clone();
+        let opening = match Opening::check(request, config, identity.grant(), &hub.interfaces()) {
             Ok(opening) => opening,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
@@ -60,7 +77,7 @@ impl Session {
             let error = ErrorNotice::new(ErrorCode::AlreadyJoined, message);
             return self.tell_error(ErrorNotice { id, stream: Some(number), ..error });
         }
-        let most = self.server.config().limits.streams_per_session;
+        let most = self.most_streams();
         if most.is_some_and(|most| self.joined.borrow().len() >= most as usize) {
             let message =
                 "this session has as many streams as it may (--limit streams-per-session): leave one first";

@@ -33,7 +33,7 @@ pub struct Sending {
     numbers: Cell<u32>,
     /// Whose datagrams the turn's batch holds.
     batched: RefCell<Option<(u32, Rc<Sender>)>>,
-    rate: Option<SessionRate>,
+    rate: RefCell<Option<SessionRate>>,
     /// Since when, and when last, a send was over the rate.
     over_rate: Cell<Option<(Instant, Instant)>>,
     refused: RefCell<Vec<Refused>>,
@@ -63,11 +63,16 @@ impl Sending {
             senders: RefCell::default(),
             numbers: Cell::new(0),
             batched: RefCell::new(None),
-            rate,
+            rate: RefCell::new(rate),
             over_rate: Cell::new(None),
             refused: RefCell::default(),
             told: Cell::new(None),
         }
+    }
+
+    /// From now on this rate holds: nothing has been sent yet.
+    pub fn set_rate(&self, rate: Option<SessionRate>) {
+        self.rate.replace(rate);
     }
 
     /// The books of the open senders.
@@ -102,17 +107,18 @@ impl Sending {
 impl Session {
     pub(super) fn open_send(&self, id: Option<u64>, open: &OpenSend) {
         let (config, hub) = (self.server.config(), self.server.hub());
-        let most = config.limits.streams_per_session;
+        let most = self.most_streams();
         if most.is_some_and(|most| self.sending.senders.borrow().len() >= most as usize) {
             let message =
                 "this session has as many senders as it may (--limit streams-per-session): close one first";
             return self.refuse(id, ErrorCode::TooManySenders, message);
         }
-        let key = match Opening::sender_key(open, config, &hub.interfaces()) {
+        let Some(identity) = self.connection.identity() else { return };
+        let key = match Opening::sender_key(open, config, identity.grant(), &hub.interfaces()) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
-        let sender = match hub.sender_within(key, self.sending.rate.clone()) {
+        let sender = match hub.sender_within(key, self.sending.rate.borrow().clone()) {
             Ok(sender) => sender,
             Err(error @ SenderError::NoInterface(..)) => {
                 return self.refuse(id, ErrorCode::NoInterface, &error.to_string());

@@ -1,0 +1,63 @@
+//! Whether what was opened may go on: asked again when the configuration has changed.
+
+use crate::hub::key::StreamKey;
+use crate::lan::interface::Interfaces;
+use crate::model::config::Config;
+use crate::model::grant::Grant;
+use crate::model::group::Group;
+use crate::model::selector::InterfaceSelector;
+use crate::web::opening::holds_on;
+use crate::web::refusal::Refusal;
+
+/// What holds now.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What the caller may.
+    pub grant: &'a Grant,
+    /// The host's interfaces.
+    pub interfaces: &'a Interfaces,
+}
+
+impl Rights<'_> {
+    /// Whether a stream may be heard on, that was asked for by `name` or by its group.
+    ///
+    /// # Errors
+    /// 404 for a name that is gone, out of sight, or another stream now; 403 for a group that is not allowed.
+    pub fn receive(&self, key: &StreamKey, name: Option<&str>) -> Result<(), Refusal> {
+        if let Some(name) = name {
+            let stream = self.config.streams.get(name).filter(|_| self.grant.streams.contain(name));
+            return match stream {
+                Some(stream) if stream.group == key.group => Ok(()),
+                Some(_) | None => Err(Refusal::not_found("there is no stream of that name")),
+            };
+        }
+        let permit = self.grant.policy.receive(&key.group, &key.filter);
+        let permit = permit.map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        holds(holds_on(&permit, &key.interface, self.interfaces), key.group, &key.interface)
+    }
+
+    /// Whether a group may be sent to on, where it was asked for by `name` or by itself.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn send(
+        &self,
+        group: Group,
+        interface: &InterfaceSelector,
+        name: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let named = name.filter(|name| self.grant.send_streams.contain(name));
+        if named.and_then(|name| self.config.streams.get(name)).is_some_and(|stream| stream.group == group) {
+            return Ok(());
+        }
+        let permit =
+            self.grant.policy.send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        holds(holds_on(&permit, interface, self.interfaces), group, interface)
+    }
+}
+
+fn holds(holds: bool, group: Group, interface: &InterfaceSelector) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::not_allowed(format!("{group} is not allowed on {interface}"))) }
+}
