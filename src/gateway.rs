@@ -1,9 +1,11 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
-use std::fs::File;
-use std::io::{self, Read};
+pub mod reload;
+pub mod setup;
+pub mod vitals;
+
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -18,32 +20,34 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::gateway::setup::SetupError;
+use crate::gateway::vitals::{Heart, Pulse, Vitals};
 use crate::hub::echo::Senders;
-use crate::hub::hub::{Hub, log_bounds};
+use crate::hub::hub::Hub;
 use crate::hub::quota::Quota;
-use crate::hub::records::Records;
-use crate::hub::settings::HubSettings;
+use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
-use crate::lan::interface::Interfaces;
 use crate::model::config::{Config, IoUring};
-use crate::model::quantity::format_size;
-use crate::model::selector::InterfaceSelector;
-use crate::sys::batch::BATCH;
+use crate::model::status::ConfigurationStatus;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
-use crate::web::access::{Access, AccessError};
 use crate::web::admission::Admission;
 use crate::web::asking::Callers;
-use crate::web::asset::Asset;
+use crate::web::facts::{Facts, ShardCommand};
 use crate::web::refusal::Refusal;
-use crate::web::rest;
-use crate::web::server::{Facts, Server, ShardCommand};
+use crate::web::server::Server;
+use crate::web::setup::Setup;
 
 /// A running gateway.
 pub struct Gateway {
     facts: Arc<Facts>,
     shards: Vec<Shard>,
     acceptor: JoinSet<()>,
+    quota: Arc<Quota>,
+    /// The configuration in force; held by the one reload that is under way.
+    running: tokio::sync::Mutex<Config>,
+    /// One for each listener.
+    pulses: Vec<Pulse>,
 }
 
 struct Shard {
@@ -55,8 +59,7 @@ struct Shard {
 /// What the shards have in common, none of it on the data path.
 #[derive(Clone)]
 struct Common {
-    config: Arc<Config>,
-    access: Arc<Access>,
+    setup: Setup,
     facts: Arc<Facts>,
     quota: Arc<Quota>,
     nurseries: Arc<[Nursery]>,
@@ -77,17 +80,9 @@ pub enum StartError {
     /// `io-uring = on`, and the kernel has none for us.
     #[error("opening an io_uring: {0}; the kernel or the container forbids it: leave --io-uring at auto")]
     IoUring(#[source] io::Error),
-    /// The file of `--player` could not be had.
-    #[error("reading the player {}: {reason}; give --player the file dist/mpegts.js of the npm package mpegts.js", .file.display())]
-    Player {
-        /// Which.
-        file: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The keys of JWTs could not be had.
+    /// What the configuration names could not be had.
     #[error(transparent)]
-    Access(#[from] AccessError),
+    Setup(#[from] SetupError),
     /// A shard's thread or runtime could not be had.
     #[error("starting a shard: {0}")]
     Shard(#[source] io::Error),
@@ -103,12 +98,6 @@ const REFUSALS: usize = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// How long shutting down waits for conversations to end in order.
 const STOPPING: Duration = Duration::from_secs(8);
-/// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
-const BASE: u64 = 24 << 20;
-/// Bytes of a player's file; mpegts.js has 0.3 to 1 MB.
-const PLAYER: u64 = 8 << 20;
-/// Memory of one client, in bytes.
-const CLIENT: u64 = 16 << 10;
 
 impl Gateway {
     /// Starts a gateway, inside a tokio runtime, which accepts its connections; the shards bring threads of their own.
@@ -120,30 +109,31 @@ impl Gateway {
         let listeners =
             config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let bound = memory_bound(&config);
-        let access = Arc::new(Access::load(&config)?);
+        let setup = setup::prepare(config)?;
+        let config = setup.config.clone();
         let facts = Arc::new(Facts {
             id: format!("{:016x}", random::number()),
             started: now,
             listen,
             io_uring: probe_io_uring(config.io_uring)?,
-            memory_bound: bound,
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
             admission: Admission::new(&config.limits),
             turned_away: Mutex::default(),
             callers: Callers::default(),
-            player: config.player.as_deref().map(read_player).transpose()?,
+            configuration: Mutex::new(ConfigurationStatus {
+                generation: 1,
+                since: reload::unix_time(),
+                ..ConfigurationStatus::default()
+            }),
         });
-        warn_of(&config);
-        describe_memory(&config, bound);
-        let config = Arc::new(config);
+        setup::describe(&setup);
+        let quota = Quota::new(&config.limits, now);
         let common = Common {
-            config: Arc::clone(&config),
-            access,
+            setup,
             facts: Arc::clone(&facts),
-            quota: Quota::new(&config.limits, now),
+            quota: Arc::clone(&quota),
             nurseries: (0..config.threads.get()).map(|_| Nursery::default()).collect(),
             senders: Arc::default(),
         };
@@ -155,8 +145,10 @@ impl Gateway {
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
         let refusals = Arc::new(Semaphore::new(REFUSALS));
-        let mut acceptor = JoinSet::new();
+        let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
         for listener in listeners {
+            let (pulse, mut heart) = Pulse::new();
+            pulses.push(pulse);
             let door = Door {
                 facts: Arc::clone(&facts),
                 admission: Arc::clone(&facts.admission),
@@ -169,18 +161,26 @@ impl Gateway {
             let draining = facts.draining.clone();
             acceptor.spawn(async move {
                 tokio::select! {
-                    () = door.accept(listener) => {}
+                    () = door.accept(listener, &mut heart) => {}
                     () = draining.cancelled() => {}
                 }
             });
         }
-        Ok(Gateway { facts, shards, acceptor })
+        let running = tokio::sync::Mutex::new(config);
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.facts.listen
+    }
+
+    /// What asks whether it gets round.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        let shards = self.shards.iter().map(|shard| shard.commands.clone()).collect();
+        Vitals { shards, listeners: self.pulses.clone() }
     }
 
     /// Stops: accepts nothing more, closes every conversation with 1001, leaves all groups. Takes 10 s at most.
@@ -213,18 +213,15 @@ impl Gateway {
 
 impl Shard {
     fn start(number: usize, common: Common) -> io::Result<Self> {
-        let Common { config, access, facts, quota, nurseries, senders } = common;
+        let Common { setup, facts, quota, nurseries, senders } = common;
         let (commands, received) = mpsc::channel(COMMANDS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = HubSettings {
             shard: number,
             nurseries,
             senders,
-            receive_buffer: config.receive_buffer,
-            hold: config.hold,
-            io_uring: config.io_uring,
-            linger: config.linger,
-            limits: config.limits.clone(),
+            io_uring: setup.config.io_uring,
+            tuning: Tuning::of(&setup.config),
         };
         let thread = thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             let local = LocalSet::new();
@@ -233,7 +230,7 @@ impl Shard {
                 let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
                 let gathered = tokio::task::spawn_local(std::rc::Rc::clone(&hub).write_gathered());
                 let taking_up = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_twins());
-                Server::new(number, hub, config, access, facts).run(received).await;
+                Server::new(number, hub, setup, facts).run(received).await;
                 gathered.abort();
                 following.abort();
                 taking_up.abort();
@@ -252,12 +249,16 @@ struct Door {
 }
 
 impl Door {
-    async fn accept(&self, listener: TcpListener) {
+    async fn accept(&self, listener: TcpListener, heart: &mut Heart) {
         const SHORTEST: Duration = Duration::from_millis(10);
         const LONGEST: Duration = Duration::from_secs(1);
         let mut pause = SHORTEST;
         loop {
-            match listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = heart.beat() => continue,
+            };
+            match accepted {
                 Ok((stream, peer)) => {
                     pause = SHORTEST;
                     self.admit(stream, peer).await;
@@ -351,75 +352,6 @@ fn probe_io_uring(wanted: IoUring) -> Result<String, StartError> {
         Err(error) => {
             info!(%error, "no io_uring here: clients are written to one by one");
             Ok(format!("off: {error}"))
-        }
-    }
-}
-
-/// The player's file, whole.
-fn read_player(path: &Path) -> Result<Asset, StartError> {
-    let error = |reason: String| StartError::Player { file: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(PLAYER + 1).read_to_end(&mut bytes))
-        .map_err(|failed| error(failed.to_string()))?;
-    if bytes.len() as u64 > PLAYER {
-        return Err(error(format!("it has more than {}", format_size(PLAYER as usize))));
-    }
-    Ok(Asset::script(bytes))
-}
-
-/// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.
-fn memory_bound(config: &Config) -> Option<u64> {
-    let (streams, clients) = (config.limits.streams?, config.limits.connections?);
-    let logs = u64::from(streams) * stream_memory(config);
-    let shards = config.threads.get() as u64;
-    let received = (BATCH * 65536) as u64;
-    Some(shards * (logs + received) + rest::POOL as u64 + u64::from(clients) * CLIENT + BASE)
-}
-
-/// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
-fn stream_memory(config: &Config) -> u64 {
-    2 * log_bounds(&config.limits).memory() + Records::memory()
-}
-
-fn describe_memory(config: &Config, bound: Option<u64>) {
-    let log = stream_memory(config);
-    let size = |bytes: u64| format_size(usize::try_from(bytes).unwrap_or(usize::MAX));
-    match (bound, config.limits.streams, config.limits.connections) {
-        (Some(bound), Some(streams), Some(clients)) => {
-            let logs = config.threads.get() as u64 * u64::from(streams) * log;
-            let base = bound - logs - u64::from(clients) * CLIENT;
-            info!(
-                bytes = bound,
-                "memory bound: {streams} streams x {log} x {threads} threads + {clients} clients x {client} + {base} base = {bound}",
-                log = size(log),
-                threads = config.threads,
-                client = size(CLIENT),
-                base = size(base),
-                bound = size(bound),
-            );
-        }
-        _ => warn!(
-            "no memory bound: limits are lifted; each stream may take {}, each client {}",
-            size(log),
-            size(CLIENT)
-        ),
-    }
-}
-
-/// Says what may surprise: lifted limits, interfaces that are not there yet.
-fn warn_of(config: &Config) {
-    if config.limits.is_unlimited() {
-        warn!("limits are lifted with --limit: for laboratories and benchmarks, not for strangers");
-    }
-    let named = config.streams.values().filter_map(|stream| stream.interface.as_ref());
-    let Ok(interfaces) = Interfaces::now() else { return };
-    for selector in config.interface.iter().chain(named) {
-        if *selector != InterfaceSelector::All && interfaces.find(selector).is_none() {
-            warn!(
-                "there is no interface {selector} yet; streams on it wait for it. There are: {}",
-                interfaces.names()
-            );
         }
     }
 }

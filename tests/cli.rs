@@ -64,8 +64,8 @@ fn the_example_has_every_key_with_its_default() {
         .filter_map(|line| line.split([' ', '[']).next())
         .collect();
     assert!(flags.len() > 10, "{help}");
-    assert!(EXAMPLE.contains("\n# player = "), "a file that few have");
-    for flag in flags.iter().filter(|flag| !["config", "limit", "help", "player"].contains(flag)) {
+    assert!(EXAMPLE.contains("\n# player = ") && EXAMPLE.contains("\n# control = "), "files that few have");
+    for flag in flags.iter().filter(|flag| !["config", "limit", "help", "player", "control"].contains(flag)) {
         assert!(EXAMPLE.contains(&format!("\n{flag} = ")), "{flag} is not in the example");
     }
     for name in NAMES {
@@ -79,6 +79,7 @@ fn the_example_has_every_key_with_its_default() {
         (default.threads, default.io_uring, default.receive_buffer, default.max_ttl, default.linger)
     );
     assert_eq!((example.log_format, example.listen[0]), (default.log_format, default.listen[0]));
+    assert_eq!(example.log_level, default.log_level);
 }
 
 #[test]

@@ -162,6 +162,7 @@ impl FromStr for LimitSetting {
 }
 
 /// A limit's place and what may be put there.
+#[derive(PartialEq)]
 enum Slot<'a> {
     Count(&'a mut Option<u32>),
     Rate(&'a mut Option<u32>),
@@ -228,6 +229,12 @@ impl Limits {
             return Err(LimitError::MessageBelowSend { message: self.message_size, send: self.send_size });
         }
         Ok(())
+    }
+
+    /// The names of the limits that differ from those of `other`.
+    pub fn differing(&self, other: &Limits) -> Vec<&'static str> {
+        let (mut ours, mut others) = (self.clone(), other.clone());
+        NAMES.into_iter().filter(|name| ours.slot(name) != others.slot(name)).collect()
     }
 
     /// True where any count or rate is off, so that memory and load have no bound; the log should say so.

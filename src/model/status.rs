@@ -66,6 +66,33 @@ pub struct GatewayStatus {
     pub policy: PolicyStatus,
     /// Whether `/player.js` is there (`--player`).
     pub player: bool,
+    /// The configuration in force, and what came of asking for another.
+    pub configuration: ConfigurationStatus,
+}
+
+/// Which configuration is in force.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ConfigurationStatus {
+    /// 1 from the start, one more with each reload that was taken over.
+    pub generation: u64,
+    /// Since when it is in force, seconds since 1970.
+    pub since: f64,
+    /// Reloads that were refused because the new configuration is wrong.
+    pub reloads_refused: u64,
+    /// The last reload, whether taken over or refused; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<LastReload>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LastReload {
+    /// When, seconds since 1970.
+    pub at: f64,
+    /// Whether it was taken over.
+    pub taken_over: bool,
+    /// What has changed, or why nothing has.
+    pub result: String,
 }
 
 /// A stream that the configuration names, whether it runs or not.

@@ -18,16 +18,12 @@ const ADDRESSES: usize = 16_384;
 /// The gateway's doorman, shared by the acceptor and all connections.
 #[derive(Debug)]
 pub struct Admission {
-    connections: Option<u32>,
-    connections_per_address: Option<u32>,
-    rate_per_address: Option<u32>,
-    handshakes: Option<u32>,
-    handshakes_per_address: Option<u32>,
     counts: Mutex<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    limits: Limits,
     connections: u32,
     handshakes: u32,
     addresses: HashMap<IpAddr, OfAddress>,
@@ -54,14 +50,19 @@ impl Admission {
     /// From the limits of the same names.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
+        let limits = limits.clone();
         Arc::new(Admission {
-            connections: limits.connections,
-            connections_per_address: limits.connections_per_address,
-            rate_per_address: limits.connection_rate_per_address,
-            handshakes: limits.handshakes,
-            handshakes_per_address: limits.handshakes_per_address,
-            counts: Mutex::default(),
+            counts: Mutex::new(Counts { limits, connections: 0, handshakes: 0, addresses: HashMap::new() }),
         })
+    }
+
+    /// From now on these limits count; who is in stays in.
+    pub fn adopt(&self, limits: &Limits, _now: Instant) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.limits = limits.clone();
+        for of in counts.addresses.values_mut() {
+            of.rate = None;
+        }
     }
 
     /// How many connections there are, and how many of them are in their handshake.
@@ -84,8 +85,9 @@ impl Admission {
             counts.addresses.retain(|_, of| of.connections > 0);
         }
         let (connections, handshakes) = (counts.connections, counts.handshakes);
+        let limits = counts.limits.clone();
         let of = counts.addresses.entry(address).or_default();
-        if let Some(rate) = self.rate_per_address {
+        if let Some(rate) = limits.connection_rate_per_address {
             let rate = u64::from(rate);
             let bucket = of.rate.get_or_insert_with(|| TokenBucket::new(rate, rate * 2, now));
             if !bucket.take(1, now) {
@@ -94,16 +96,16 @@ impl Admission {
                 ));
             }
         }
-        if reached(of.connections, self.connections_per_address) {
+        if reached(of.connections, limits.connections_per_address) {
             return Err(too_many("connections from this address (--limit connections-per-address)"));
         }
-        if reached(of.handshakes, self.handshakes_per_address) {
+        if reached(of.handshakes, limits.handshakes_per_address) {
             return Err(too_many("handshakes from this address (--limit handshakes-per-address)"));
         }
-        if reached(connections, self.connections) {
+        if reached(connections, limits.connections) {
             return Err(Refusal::overload("as many connections as there may be (--limit connections)"));
         }
-        if reached(handshakes, self.handshakes) {
+        if reached(handshakes, limits.handshakes) {
             return Err(Refusal::overload("as many handshakes as there may be (--limit handshakes)"));
         }
         of.connections += 1;

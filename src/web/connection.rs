@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use tokio::sync::Notify;
 
 use crate::model::principal::Credential;
-use crate::web::access::{Access, Identity};
+use crate::web::access::{Identity, unix_now};
 use crate::web::admission::Admitted;
+use crate::web::gate::Caller;
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
+use crate::web::setup::Setup;
 use crate::web::usage::Seat;
 
 /// One TCP connection.
@@ -21,7 +23,9 @@ pub struct Connection {
     /// Notified to cut it off.
     pub cut: Notify,
     admitted: RefCell<Admitted>,
-    /// Who asks for what is conversed on it, where that is known.
+    /// Who asked for what is conversed on it.
+    caller: RefCell<Option<Caller>>,
+    /// Who that is, by what was shown, where that is known.
     identity: RefCell<Option<Identity>>,
     /// Its place among the sessions of that principal.
     seat: RefCell<Option<Seat>>,
@@ -31,8 +35,15 @@ impl Connection {
     /// From `peer` to our address `local`; nobody has asked for anything on it yet.
     #[must_use]
     pub fn new(peer: SocketAddr, local: SocketAddr, admitted: Admitted) -> Self {
-        let (identity, seat) = (RefCell::default(), RefCell::default());
-        Connection { peer, local, cut: Notify::new(), admitted: RefCell::new(admitted), identity, seat }
+        Connection {
+            peer,
+            local,
+            cut: Notify::new(),
+            admitted: RefCell::new(admitted),
+            caller: RefCell::default(),
+            identity: RefCell::default(),
+            seat: RefCell::default(),
+        }
     }
 
     /// A request's head has been read whole.
@@ -47,8 +58,7 @@ impl Connection {
     /// # Errors
     /// 429 where that principal has as many sessions as it may.
     pub fn sit(&self, server: &Server, identity: Identity) -> Result<(), Refusal> {
-        let listed = identity.credential != Credential::Nothing;
-        if listed {
+        if identity.credential != Credential::Nothing {
             self.seat.replace(Some(server.facts().callers.usage.enter(&identity.principal)?));
         }
         self.identity.replace(Some(identity));
@@ -74,20 +84,27 @@ impl Connection {
         known.map(|identity| identity.principal.name.clone())
     }
 
-    /// Why the conversation on it may not go on, because of its time.
+    /// Whether the time of what was shown is over, at `now` in seconds since 1970.
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
         self.identity.borrow().as_ref().is_some_and(|identity| identity.is_expired(now))
     }
 
-    /// Asks again who its caller is, after the configuration has changed.
+    /// Its last request came from `caller`, who passed the gate.
+    pub fn passed(&self, caller: Caller) {
+        self.caller.replace(Some(caller));
+    }
+
+    /// Whether the gate lets its caller in still, and whether what was shown is somebody's; who that is now, it remembers.
     ///
     /// # Errors
-    /// 401 where nobody is known any more by what was shown.
-    pub fn ask_again(&self, access: &Access, now: u64) -> Result<(), Refusal> {
+    /// 403, and 401 where what was shown is nobody's any more.
+    pub fn check_again(&self, setup: &Setup) -> Result<(), Refusal> {
+        let gate = &setup.gate;
+        self.caller.borrow().as_ref().map_or(Ok(()), |caller| gate.check_again(caller, self.local))?;
         let Some(before) = self.identity() else { return Ok(()) };
-        let again = access.again(&before, now);
-        let again = again.ok_or_else(|| Refusal::unauthorized("this token is no longer good"))?;
+        let again = setup.access.again(&before, unix_now());
+        let again = again.ok_or_else(|| Refusal::unauthorized("what was shown is no longer good"))?;
         self.identity.replace(Some(again));
         Ok(())
     }

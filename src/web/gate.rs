@@ -10,6 +10,9 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 
 use crate::web::refusal::Refusal;
 
+/// What is said to whom calls us by a name that is not ours.
+const FOREIGN_HOST: &str = "this Host is not one of ours (--allow-host)";
+
 /// What the configuration allows besides our own addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
@@ -24,6 +27,8 @@ pub struct Gate {
 pub struct Caller {
     /// The page's origin, where a browser told it.
     pub origin: Option<HeaderValue>,
+    /// The name that it called us by, in lower case.
+    pub host: String,
 }
 
 impl Gate {
@@ -37,11 +42,26 @@ impl Gate {
         let Some(origin) =
             only(headers, &ORIGIN).map_err(|()| Refusal::not_allowed("the Origin header stands twice"))?
         else {
-            return Ok(Caller { origin: None });
+            return Ok(Caller { origin: None, host });
         };
-        let text = origin.to_str().unwrap_or("");
-        if self.allows_origin(text, &host) {
-            Ok(Caller { origin: Some(origin.clone()) })
+        self.check_origin(origin, &host)?;
+        Ok(Caller { origin: Some(origin.clone()), host })
+    }
+
+    /// Checks somebody who passed once, under what holds now.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_again(&self, caller: &Caller, local: SocketAddr) -> Result<(), Refusal> {
+        if !self.allows_host(&caller.host, local.ip()) {
+            return Err(Refusal::not_allowed(FOREIGN_HOST));
+        }
+        caller.origin.as_ref().map_or(Ok(()), |origin| self.check_origin(origin, &caller.host))
+    }
+
+    fn check_origin(&self, origin: &HeaderValue, host: &str) -> Result<(), Refusal> {
+        if self.allows_origin(origin.to_str().unwrap_or(""), host) {
+            Ok(())
         } else {
             Err(Refusal::not_allowed("this Origin is not allowed (--allow-origin)"))
         }
@@ -66,7 +86,7 @@ impl Gate {
             return Err(Refusal::malformed("the Host header and the request's address differ"));
         }
         if !self.allows_host(&host, local.ip()) {
-            return Err(Refusal::not_allowed("this Host is not one of ours (--allow-host)"));
+            return Err(Refusal::not_allowed(FOREIGN_HOST));
         }
         Ok(host)
     }

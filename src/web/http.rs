@@ -19,6 +19,7 @@ use tracing::{Instrument, debug, info};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::web::asked::Asked;
 use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::Connection;
@@ -65,7 +66,7 @@ pub async fn handle(
         debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
         refusal.response()
     });
-    if let Some(Caller { origin: Some(origin) }) = caller {
+    if let Some(Caller { origin: Some(origin), .. }) = caller {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
@@ -86,15 +87,16 @@ async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     check_size(&request)?;
     if let Some(file) = library::file(request.uri().path()) {
-        server.gate().check_host(&request, connection.local)?;
+        server.setup().gate.check_host(&request, connection.local)?;
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.gate().check(&request, connection.local)?;
+    let caller = server.setup().gate.check(&request, connection.local)?;
     *passed = Some(caller.clone());
+    connection.passed(caller.clone());
     let path = request.uri().path();
-    if let Some(asset) = page::asset(path).or(server.facts().player.as_ref().filter(|_| path == page::PLAYER))
-    {
+    let setup = server.setup();
+    if let Some(asset) = page::asset(path).or(setup.player.as_ref().filter(|_| path == page::PLAYER)) {
         only_reading(&request)?;
         return Ok(asset.response(request.headers(), page::POLICY));
     }
@@ -162,12 +164,10 @@ fn stream(
             return Err(Refusal::overload("draining: the gateway is stopping"));
         }
         let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
-        let (config, interfaces) = (server.config(), server.hub().interfaces());
-        let opening = Opening::check(wanted, config, identity.grant(), &interfaces)?;
+        let opening = Opening::check(wanted, &server.config(), identity.grant(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
             return Ok(Err(stream_headers(&opening)));
         }
-        drop(interfaces);
         connection.sit(server, identity)?;
         let readings = opening.readings(server.hub())?;
         Ok(Ok((opening, readings)))
@@ -323,6 +323,7 @@ struct HttpSession {
     opened: Instant,
     peer: SocketAddr,
     connection: Rc<Connection>,
+    asked: Asked,
     reader: Rc<Reader>,
 }
 
@@ -343,6 +344,7 @@ impl HttpSession {
             opened: Instant::now(),
             peer: connection.peer,
             connection,
+            asked: opening.asked.clone(),
             reader: Rc::clone(&reader),
         });
         info!(session = session.number, peer = %session.peer, group = %opening.group, interface = opening.interface, "http session opened");
@@ -353,9 +355,14 @@ impl HttpSession {
                 Some(reason) => (reason, EndedBy::Gateway),
                 None => (String::new(), EndedBy::Client),
             };
-            let code = if reason.starts_with("slow_consumer") { 4508 } else { 1000 };
-            let code = if reason.starts_with("draining") { 1001 } else { code };
-            let code = if reason.starts_with("unauthorized") { 4401 } else { code };
+            let code = match reason.split(':').next() {
+                Some("slow_consumer") => 4508,
+                Some("draining" | "reloaded") => 1001,
+                Some("unauthorized") => 4401,
+                Some("not_allowed") => 4403,
+                Some("not_found") => 4404,
+                _ => 1000,
+            };
             session.server.closed(session.status(), &Ending { code, reason, by });
             drop(registered);
         };
@@ -379,6 +386,14 @@ impl Conversation for HttpSession {
 
     fn drain(&self) {
         self.reader.end("draining: the gateway is stopping");
+    }
+
+    fn check_again(&self) -> bool {
+        let revoked = self.asked.revoked(&self.server, &self.connection);
+        if let Some(revoked) = &revoked {
+            self.reader.end(&revoked.reason);
+        }
+        revoked.is_some()
     }
 
     fn status(&self) -> SessionStatus {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod asked;
 pub mod asking;
 pub mod asset;
 pub mod attempts;
@@ -10,6 +11,7 @@ pub mod connection;
 pub mod control;
 pub mod egress;
 pub mod ending;
+pub mod facts;
 pub mod gate;
 pub mod goodbye;
 pub mod handshake;
@@ -27,6 +29,7 @@ pub mod rest;
 pub mod rights;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod socket;
 pub mod ticket_office;
 pub mod tickets;

@@ -16,17 +16,18 @@ use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
 use crate::model::grant::Grant;
 use crate::model::group::Group;
-use crate::model::name::Names;
-use crate::model::policy::{Denied, Permit};
-use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::policy::Permit;
+use crate::model::request::{StreamOptions, StreamRequest};
 use crate::model::selector::InterfaceSelector;
-use crate::model::source::SourceFilter;
+use crate::web::asked::{Asked, Permits};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
 /// A stream request that was checked against policy and limits and found its interfaces. Nothing is joined yet.
 #[derive(Debug)]
 pub struct Opening {
+    /// What was asked for, and what that meant.
+    pub asked: Asked,
     /// The group.
     pub group: Group,
     /// What was asked for besides.
@@ -37,8 +38,6 @@ pub struct Opening {
     pub interface: String,
     /// How to send; the error where this request can't.
     pub sending: Result<SenderKey, String>,
-    /// The stream's name in the configuration, where it was asked for by that.
-    pub name: Option<String>,
 }
 
 impl Opening {
@@ -53,41 +52,23 @@ impl Opening {
         interfaces: &Interfaces,
     ) -> Result<Self, Refusal> {
         let StreamRequest { target, options } = request;
-        let (group, filter, named) = match target {
-            Target::Group { group, filter } => (group, filter, None),
-            Target::Named(name) => {
-                // Who may not see it learns no more than of one that is not there.
-                let seen = grant.streams.contain(&name) || grant.send_streams.contain(&name);
-                let stream = config
-                    .streams
-                    .get(&name)
-                    .filter(|_| seen)
-                    .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
-                (stream.group, narrowed(stream, &options)?, Some((name, stream)))
-            }
+        let (mut asked, Permits { receive, send }) = Asked::check(target, &options, config, grant)?;
+        let (group, filter) = (asked.group, asked.filter.clone());
+        let permit = match (options.receive, &send) {
+            (true, _) => &receive,
+            (false, Ok(send)) => send,
+            (false, Err(denied)) => return Err(Refusal::not_allowed(denied.clone())),
         };
-        let by_name = |names: &Names| named.as_ref().is_some_and(|(name, _)| names.contain(name));
-        filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
-        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config, grant))?;
-        let send = match by_name(&grant.send_streams) {
-            true => Ok(Permit::anywhere()),
-            false => grant.policy.send(&group).map_err(|denied| denied.to_string()),
-        };
-        let permit = match (options.receive, by_name(&grant.streams), &send) {
-            (true, true, _) => Permit::anywhere(),
-            (true, false, _) => grant.policy.receive(&group, &filter).map_err(denied)?,
-            (false, _, Ok(permit)) => permit.clone(),
-            (false, _, Err(denied)) => return Err(Refusal::not_allowed(denied.clone())),
-        };
-        let (name, named) = named.map_or((None, None), |(name, stream)| (Some(name), Some(stream)));
-        let selectors = selectors(group, &options, named, config, interfaces, &permit)?;
+        let selectors = selectors(group, &options, asked.named(config), config, interfaces, permit)?;
+        asked.interfaces.clone_from(&selectors);
         let may_send = send.and_then(|permit| match &selectors[..] {
             [selector, ..] if !holds_on(&permit, selector, interfaces) => {
                 Err(format!("sending to {group} is not allowed on {selector}"))
             }
             _ => Ok(()),
         });
-        let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
+        let own = grant.streams_per_session.or(config.limits.streams_per_session);
+        let most = own.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
             let reason = format!(
                 "{} interfaces are more than the {most} streams a session may have (--limit streams-per-session)",
@@ -126,7 +107,7 @@ impl Opening {
         } else {
             Vec::new()
         };
-        Ok(Opening { group, options, keys, interface, sending, name })
+        Ok(Opening { asked, group, options, keys, interface, sending })
     }
 
     /// Checks what is to be sent to, and finds its interface.
@@ -140,7 +121,7 @@ impl Opening {
         interfaces: &Interfaces,
     ) -> Result<SenderKey, Refusal> {
         let (group, ttl) = (open.group, open.ttl.unwrap_or(1));
-        let permit = grant.policy.send(&group).map_err(denied)?;
+        let permit = grant.policy.send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
         check_ttl(ttl, config, grant)?;
         let options = StreamOptions { interface: open.interface.clone(), ..StreamOptions::default() };
         let interface = selectors(group, &options, None, config, interfaces, &permit)?
@@ -175,32 +156,13 @@ impl Opening {
     }
 }
 
-fn denied(denied: Denied) -> Refusal {
-    Refusal::not_allowed(denied.to_string())
-}
-
-fn check_ttl(ttl: u8, config: &Config, grant: &Grant) -> Result<(), Refusal> {
+pub(super) fn check_ttl(ttl: u8, config: &Config, grant: &Grant) -> Result<(), Refusal> {
     let most = grant.max_ttl.map_or(config.max_ttl, |most| most.min(config.max_ttl));
     if ttl <= most {
         return Ok(());
     }
     let reason = format!("a TTL of {ttl} is above the {most} allowed here (--max-ttl)");
     Err(Refusal::not_allowed(reason))
-}
-
-/// The filter of a named stream with what the request excludes besides.
-fn narrowed(stream: &NamedStream, options: &StreamOptions) -> Result<SourceFilter, Refusal> {
-    if options.exclude.is_empty() {
-        return Ok(stream.filter.clone());
-    }
-    let excluded = match &stream.filter {
-        SourceFilter::Any => options.exclude.clone(),
-        SourceFilter::Exclude(already) => already.iter().chain(&options.exclude).copied().collect(),
-        SourceFilter::Include(_) => {
-            return Err(Refusal::malformed("this stream names its sources: exclude= does not go with them"));
-        }
-    };
-    SourceFilter::exclude(excluded).map_err(|error| Refusal::malformed(error.to_string()))
 }
 
 /// Where to join: what the URL says, else the named stream, else the configuration, else the routing table.
@@ -219,7 +181,7 @@ fn selectors(
         let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
         Refusal::not_allowed(format!("{group} is allowed on {} only", allowed.join(", ")))
     };
-    // Asked for nothing, the first that is allowed is as good as any default; asked for one that is not, no others are named.
+    // Where none is asked for, the first that is allowed is as good as any default; others are not named to anybody.
     let options = match &options.interface {
         Some(InterfaceSelector::All) => options.clone(),
         Some(asked) if !holds_on(permit, asked, interfaces) => return Err(words()),

@@ -1,12 +1,13 @@
 //! Whether what was opened may go on: asked again when the configuration has changed.
 
 use crate::hub::key::StreamKey;
+use crate::hub::sender::SenderKey;
 use crate::lan::interface::Interfaces;
 use crate::model::config::Config;
 use crate::model::grant::Grant;
 use crate::model::group::Group;
 use crate::model::selector::InterfaceSelector;
-use crate::web::opening::holds_on;
+use crate::web::opening::{check_ttl, holds_on};
 use crate::web::refusal::Refusal;
 
 /// What holds now.
@@ -38,23 +39,15 @@ impl Rights<'_> {
         holds(holds_on(&permit, &key.interface, self.interfaces), key.group, &key.interface)
     }
 
-    /// Whether a group may be sent to on, where it was asked for by `name` or by itself.
+    /// Whether a group may be sent to on.
     ///
     /// # Errors
     /// 403.
-    pub fn send(
-        &self,
-        group: Group,
-        interface: &InterfaceSelector,
-        name: Option<&str>,
-    ) -> Result<(), Refusal> {
-        let named = name.filter(|name| self.grant.send_streams.contain(name));
-        if named.and_then(|name| self.config.streams.get(name)).is_some_and(|stream| stream.group == group) {
-            return Ok(());
-        }
+    pub fn send(&self, key: &SenderKey) -> Result<(), Refusal> {
         let permit =
-            self.grant.policy.send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-        holds(holds_on(&permit, interface, self.interfaces), group, interface)
+            self.grant.policy.send(&key.group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        check_ttl(key.options.ttl, self.config, self.grant)?;
+        holds(holds_on(&permit, &key.interface, self.interfaces), key.group, &key.interface)
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -17,23 +17,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::hub::hub::Hub;
-use crate::model::config::Config;
-use crate::model::status::{ClosedSession, SessionStatus, Status, Totals};
+use crate::hub::settings::Tuning;
+use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::access::{Access, unix_now};
-use crate::web::admission::{Admission, Admitted};
-use crate::web::asking::Callers;
-use crate::web::asset::Asset;
+use crate::web::admission::Admitted;
 use crate::web::connection::Connection;
-use crate::web::gate::Gate;
+use crate::web::facts::{Facts, ShardCommand};
 use crate::web::http;
 use crate::web::rest::RestPool;
+use crate::web::setup::{ConfigNow, Setup};
 use crate::web::socket::{Carrier, Socket};
 use crate::web::v1::watching::Watching;
 
@@ -54,52 +52,14 @@ const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
 pub const TICK: Duration = Duration::from_millis(250);
 
-/// What the gateway as a whole knows, shared by its shards.
-#[derive(Debug)]
-pub struct Facts {
-    /// A random name of this run.
-    pub id: String,
-    /// When it started.
-    pub started: Instant,
-    /// Where it listens.
-    pub listen: Vec<SocketAddr>,
-    /// Whether sends are batched through io_uring, in words.
-    pub io_uring: String,
-    /// Bound of memory in bytes, where there is one.
-    pub memory_bound: Option<u64>,
-    /// Numbers of sessions.
-    pub sessions: AtomicU64,
-    /// Set once: the way to every shard.
-    pub shards: OnceLock<Vec<mpsc::Sender<ShardCommand>>>,
-    /// Cancelled when the gateway begins to stop.
-    pub draining: CancellationToken,
-    /// Who may connect, and how many do.
-    pub admission: Arc<Admission>,
-    /// What is known of those who came.
-    pub callers: Callers,
-    /// Connections turned away before they asked for anything, by the status of the refusal.
-    pub turned_away: Mutex<BTreeMap<u16, u64>>,
-    /// What `/player.js` is.
-    pub player: Option<Asset>,
-}
-
-/// What a shard is asked for.
-#[derive(Debug)]
-pub enum ShardCommand {
-    /// To serve a connection.
-    Serve(std::net::TcpStream, SocketAddr, Admitted),
-    /// To say what it knows.
-    Status(oneshot::Sender<Status>),
-    /// To end all conversations and leave all groups, and to answer then.
-    Stop(oneshot::Sender<()>),
-}
-
 /// One conversation, of whatever kind.
 pub trait Conversation {
     /// Each quarter of a second: deadlines.
     fn tick(&self, now: Instant);
     /// The gateway is stopping: to come to an end.
     fn drain(&self);
+    /// The configuration is another one: to come to an end where it does not allow this any more; whether it does.
+    fn check_again(&self) -> bool;
     /// Its books.
     fn status(&self) -> SessionStatus;
 }
@@ -108,12 +68,8 @@ pub trait Conversation {
 pub struct Server {
     shard: usize,
     hub: Rc<Hub>,
-    config: Arc<Config>,
-    access: RefCell<Arc<Access>>,
+    setup: RefCell<Rc<Setup>>,
     facts: Arc<Facts>,
-    gate: Gate,
-    /// Seconds since 1970, as of the last tick.
-    unix_time: Cell<u64>,
     conversations: RefCell<Slab<Rc<dyn Conversation>>>,
     closed: RefCell<VecDeque<ClosedSession>>,
     totals: RefCell<Totals>,
@@ -125,6 +81,8 @@ pub struct Server {
     watching: Watching,
     tasks: TaskTracker,
     stopping: Cell<bool>,
+    /// Seconds since 1970, as of the last tick.
+    unix_time: Cell<u64>,
 }
 
 /// A conversation's entry in its server; removed when dropped.
@@ -136,23 +94,13 @@ pub struct Registered {
 impl Server {
     /// A front for `hub`.
     #[must_use]
-    pub fn new(
-        shard: usize,
-        hub: Rc<Hub>,
-        config: Arc<Config>,
-        access: Arc<Access>,
-        facts: Arc<Facts>,
-    ) -> Rc<Self> {
-        let rest_pool = RestPool::of(config.threads);
-        let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
+    pub fn new(shard: usize, hub: Rc<Hub>, setup: Setup, facts: Arc<Facts>) -> Rc<Self> {
+        let rest_pool = RestPool::of(setup.config.threads);
         Rc::new(Server {
             shard,
             hub,
-            config,
+            setup: RefCell::new(Rc::new(setup)),
             facts,
-            gate,
-            access: RefCell::new(access),
-            unix_time: Cell::new(unix_now()),
             conversations: RefCell::default(),
             closed: RefCell::default(),
             totals: RefCell::default(),
@@ -164,6 +112,7 @@ impl Server {
             watching: Watching::default(),
             tasks: TaskTracker::new(),
             stopping: Cell::new(false),
+            unix_time: Cell::new(unix_now()),
         })
     }
 
@@ -181,6 +130,12 @@ impl Server {
                     Some(ShardCommand::Status(answer)) => {
                         // Whoever asked may have gone.
                         let _ = answer.send(self.status());
+                    }
+                    Some(ShardCommand::Apply(setup, answer)) => {
+                        let _ = answer.send(self.apply(&setup));
+                    }
+                    Some(ShardCommand::Pulse(answer)) => {
+                        let _ = answer.send(());
                     }
                     Some(ShardCommand::Stop(answer)) => {
                         self.stop();
@@ -202,34 +157,22 @@ impl Server {
         &self.hub
     }
 
-    /// The configuration.
+    /// What it works by, now: a reload puts another in its place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn setup(&self) -> Rc<Setup> {
+        Rc::clone(&self.setup.borrow())
+    }
+
+    /// The configuration, now.
+    #[must_use]
+    pub fn config(&self) -> ConfigNow {
+        ConfigNow::of(self.setup())
     }
 
     /// What the gateway as a whole knows.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    /// Who may ask.
-    #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
-    }
-
-    /// Who may come in.
-    #[must_use]
-    pub fn access(&self) -> Arc<Access> {
-        Arc::clone(&self.access.borrow())
-    }
-
-    /// Seconds since 1970, as of the last tick.
-    #[must_use]
-    pub fn unix_time(&self) -> u64 {
-        self.unix_time.get()
     }
 
     /// Its number.
@@ -267,6 +210,18 @@ impl Server {
         &self.watching
     }
 
+    /// Who may come in.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.setup.borrow().access)
+    }
+
+    /// Seconds since 1970, as of the last tick.
+    #[must_use]
+    pub fn unix_time(&self) -> u64 {
+        self.unix_time.get()
+    }
+
     /// A number for a new session.
     #[must_use]
     pub fn next_session(&self) -> u64 {
@@ -287,6 +242,14 @@ impl Server {
         Registered { server: Rc::clone(self), place }
     }
 
+    /// Works by another configuration from now on; how many conversations that ended.
+    fn apply(&self, setup: &Setup) -> usize {
+        self.hub.apply(Tuning::of(&setup.config));
+        self.setup.replace(Rc::new(setup.clone()));
+        let conversations = self.conversations.borrow();
+        conversations.iter().filter(|(_, conversation)| conversation.check_again()).count()
+    }
+
     fn tick(&self) {
         self.hub.tick();
         self.unix_time.set(unix_now());
@@ -305,7 +268,7 @@ impl Server {
     }
 
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
-        let opened = prepare(&stream, self.config.limits.stall)
+        let opened = prepare(&stream, self.config().limits.stall)
             .and_then(|()| stream.local_addr())
             .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
         match opened {

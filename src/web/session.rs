@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
-use crate::hub::sender::{OverRate, Sender};
+use crate::hub::sender::{OverRate, Sender, SenderKey};
 use crate::hub::subscription::{Subscriber, Subscription};
-use crate::model::status::SessionStatus;
+use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::asked::Revoked;
 use crate::web::asking;
 use crate::web::connection::Connection;
 use crate::web::egress::Egress;
@@ -34,11 +35,15 @@ pub struct Session {
     connection: Rc<Connection>,
     opened: Instant,
     opening: Opening,
+    /// How to send, or why it may not; a reload may change that.
+    sending: RefCell<Result<SenderKey, String>>,
     egress: Rc<Egress>,
     subscriptions: RefCell<Vec<Subscription>>,
     line: Line,
     sender: RefCell<Option<Rc<Sender>>>,
     replies: RefCell<Option<AbortHandle>>,
+    /// The books of the sender that a reload took away.
+    ended: Cell<EndedParts>,
     /// Since when, and when last, a send was over the rate.
     over_rate: Cell<Option<(Instant, Instant)>>,
 }
@@ -63,12 +68,14 @@ impl Session {
             server: Rc::clone(server),
             connection,
             opened: now,
+            sending: RefCell::new(opening.sending.clone()),
             opening,
             egress,
             subscriptions: RefCell::new(subscriptions),
             line: Line::new(now),
             sender: RefCell::new(None),
             replies: RefCell::new(None),
+            ended: Cell::default(),
             over_rate: Cell::new(None),
         })
     }
@@ -135,7 +142,7 @@ impl Session {
         if let Some(sender) = self.sender.borrow().as_ref() {
             return Ok(Rc::clone(sender));
         }
-        let key = self.opening.sending.clone()?;
+        let key = self.sending.borrow().clone()?;
         let rate = asking::session_rate(&self.server, &self.connection);
         let sender = self.server.hub().sender_within(key, rate).map_err(|error| error.to_string())?;
         if !self.opening.options.echo {
@@ -224,7 +231,32 @@ impl Conversation for Session {
         self.close(1001, "draining: the gateway is stopping".to_owned());
     }
 
+    fn check_again(&self) -> bool {
+        if self.egress.ending().is_some() {
+            return false;
+        }
+        if let Some(Revoked { code, reason }) = self.opening.asked.revoked(&self.server, &self.connection) {
+            self.close(code, reason);
+            return true;
+        }
+        let sending = self.opening.asked.sending(&self.server, &self.connection);
+        if sending.is_err() {
+            // Who sends again is told and closed.
+            if let Some(replies) = self.replies.take() {
+                replies.abort();
+            }
+            if let Some(sender) = self.sender.take() {
+                let mut ended = self.ended.get();
+                ended.add_sender(&sender.status());
+                self.ended.set(ended);
+            }
+        }
+        *self.sending.borrow_mut() = sending;
+        false
+    }
+
     fn status(&self) -> SessionStatus {
+        let ended = self.ended.get();
         let (subscriptions, bytes) =
             self.egress.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
@@ -239,7 +271,7 @@ impl Conversation for Session {
             subscriptions,
             sender: self.sender.borrow().as_ref().map(|sender| sender.status()),
             senders: Vec::new(),
-            ended: None,
+            ended: (ended != EndedParts::default()).then_some(ended),
         }
     }
 }

@@ -286,3 +286,35 @@ lab_test! {
         assert_eq!(ask(&gateway, "HEAD /udp/239.7.2.3:5000", &[&bearer(WALL)]).status, 200);
     }
 }
+
+lab_test! {
+    fn a_reload_takes_away_what_is_no_longer_granted(lab) {
+        let (gateway, folder) = start(lab, &site(""), &[]);
+        let path = folder.path().join("wscast.toml");
+        let open = |path: &str, token: &str| {
+            Raw::begin(gateway.connect(), handshake(gateway.address, path, &[&bearer(token)]).as_bytes())
+        };
+        let mut viewer = open("/streams/camera", VIEWER);
+        let mut wall = open("/udp/239.7.2.3:5000", WALL);
+        let mut stays = open("/streams/camera", WALL);
+        let mut admin = open("/streams/secret", ADMIN);
+        // One token is another's now, one list is shorter, one stream is out of sight.
+        let text = site("")
+            .replace(&TokenDigest::of(VIEWER.as_bytes()).to_string(), &TokenDigest::of(b"another").to_string())
+            .replace("receive = [\"239.7.0.0/16\", ", "receive = [")
+            .replace("streams = [\"*\"]", "streams = [\"camera\"]");
+        fs::write(&path, text).expect("write the configuration");
+        gateway.signal("HUP");
+        for (client, code, word) in
+            [(&mut viewer, 4401, "unauthorized: "), (&mut wall, 4403, "not_allowed: "), (&mut admin, 4404, "not_found: ")]
+        {
+            let (closed, reason) = client.closed();
+            assert_eq!((closed, reason.starts_with(word)), (code, true), "{reason}");
+        }
+        let source = lab.on("srca", || Multicast::sender("eth0", "239.1.2.3:5000".parse().unwrap(), 1));
+        source.send(b"still there");
+        assert_eq!(stays.frame().payload, b"still there");
+        assert_eq!(ask(&gateway, "HEAD /streams/camera", &[&bearer(VIEWER)]).status, 401);
+        assert_eq!(ask(&gateway, "HEAD /streams/camera", &[&bearer("another")]).status, 200);
+    }
+}

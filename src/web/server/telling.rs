@@ -9,7 +9,8 @@ use crate::lan::interface::Interface;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status, Totals};
 use crate::sys::process;
 use crate::web::ending::Ending;
-use crate::web::server::{Server, ShardCommand};
+use crate::web::facts::ShardCommand;
+use crate::web::server::Server;
 
 impl Server {
     /// Closes a session's books: one line for operators, one entry in the status.
@@ -67,19 +68,21 @@ impl Server {
 
     /// The same with the copies of a stream each by itself, in no order.
     pub async fn shard_statuses(&self) -> Status {
+        let (setup, configuration) = (self.setup(), self.facts.configuration());
         let mut whole = Status {
             gateway: GatewayStatus {
                 version: env!("CARGO_PKG_VERSION"),
                 id: self.facts.id.clone(),
                 uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
                 listen: self.facts.listen.iter().map(ToString::to_string).collect(),
-                threads: self.config.threads.get(),
-                memory_bound_bytes: self.facts.memory_bound,
+                threads: setup.config.threads.get(),
+                memory_bound_bytes: setup.memory_bound,
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
-                named_streams: self.config.named_streams(),
-                policy: self.config.policy.status(),
-                player: self.facts.player.is_some(),
+                named_streams: setup.config.named_streams(),
+                policy: setup.config.policy.status(),
+                player: setup.player.is_some(),
+                configuration,
             },
             interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
             ..Status::default()

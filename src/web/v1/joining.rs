@@ -15,6 +15,7 @@ use crate::model::control::{self, ErrorCode, ErrorNotice, Join, JoinNamed, Left,
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
 use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::v1::reading::{Reading, put};
 use crate::web::v1::session::Session;
 
@@ -24,6 +25,8 @@ pub struct Joined {
     key: StreamKey,
     /// Where the egress keeps it.
     slot: usize,
+    /// Its name in the configuration, where it was asked for by that.
+    name: Option<String>,
     _subscription: Subscription,
 }
 
@@ -34,6 +37,8 @@ struct Wishes {
     replay: Replay,
     resume: Option<Resume>,
     latency: Option<Duration>,
+    /// The stream's name in the configuration, where it was asked for by that.
+    name: Option<String>,
 }
 
 impl Session {
@@ -60,11 +65,15 @@ impl Session {
         let (config, hub) = (self.server.config(), self.server.hub());
         let Some(identity) = self.connection.identity() else { return };
         let StreamOptions { overflow, echo, replay, latency, .. } = request.options.clone();
-        let opening = match Opening::check(request, config, identity.grant(), &hub.interfaces()) {
+        let name = match &request.target {
+            Target::Named(name) => Some(name.clone()),
+            Target::Group { .. } => None,
+        };
+        let opening = match Opening::check(request, &config, identity.grant(), &hub.interfaces()) {
             Ok(opening) => opening,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
-        let wishes = Wishes { overflow, echo, replay, resume, latency };
+        let wishes = Wishes { overflow, echo, replay, resume, latency, name };
         for key in opening.keys {
             self.join_one(id, key, &wishes);
         }
@@ -116,9 +125,9 @@ impl Session {
                 reading.tell(datagrams, cause, control);
             }
         });
-        let subscriber = Rc::clone(&self.egress) as _;
+        let (subscriber, name) = (Rc::clone(&self.egress) as _, wishes.name.clone());
         let subscription = Subscription::new(stream, Encoding::Records, subscriber, slot, wishes.latency);
-        self.joined.borrow_mut().push(Joined { number, key, slot, _subscription: subscription });
+        self.joined.borrow_mut().push(Joined { number, key, slot, name, _subscription: subscription });
     }
 
     /// Where the client begins, and what it has missed if it was there before.
@@ -139,6 +148,21 @@ impl Session {
             }
             _ => (Cursor::new(&log, wishes.replay, bounds, now), Some((None, LossCause::Unknown))),
         }
+    }
+
+    /// Leaves the streams that may not be received any more, and says so; why the last of them.
+    pub(super) fn revoke_streams(&self, rights: &Rights<'_>) -> Option<Refusal> {
+        let denied = |joined: &Joined| {
+            let refusal = rights.receive(&joined.key, joined.name.as_deref()).err()?;
+            Some((joined.number, refusal))
+        };
+        let revoked: Vec<_> = self.joined.borrow().iter().filter_map(denied).collect();
+        for (stream, refusal) in &revoked {
+            let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());
+            self.tell_error(ErrorNotice { stream: Some(*stream), ..error });
+            self.leave(None, *stream);
+        }
+        revoked.into_iter().next_back().map(|(_, refusal)| refusal)
     }
 
     pub(super) fn leave(&self, id: Option<u64>, stream: u32) {

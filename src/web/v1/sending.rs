@@ -16,6 +16,8 @@ use crate::model::status::SenderStatus;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::line;
 use crate::web::opening::Opening;
+use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::v1::egress::Egress;
 use crate::web::v1::joining::code_of;
 use crate::web::v1::session::Session;
@@ -81,6 +83,12 @@ impl Sending {
         self.senders.borrow().iter().map(|open| open.sender.status()).collect()
     }
 
+    /// Whether there is no sender.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.senders.borrow().is_empty()
+    }
+
     /// Lets go of all senders.
     pub fn close_all(&self) {
         self.batched.take();
@@ -114,7 +122,7 @@ impl Session {
             return self.refuse(id, ErrorCode::TooManySenders, message);
         }
         let Some(identity) = self.connection.identity() else { return };
-        let key = match Opening::sender_key(open, config, identity.grant(), &hub.interfaces()) {
+        let key = match Opening::sender_key(open, &config, identity.grant(), &hub.interfaces()) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
@@ -137,6 +145,18 @@ impl Session {
             AbortOnDropHandle::new(tokio::task::spawn_local(passing))
         });
         self.sending.senders.borrow_mut().push(Open { number, sender, _replies: replies });
+    }
+
+    /// Closes the senders whose group may not be sent to any more, and says so; why the last of them.
+    pub(super) fn revoke_senders(&self, rights: &Rights<'_>) -> Option<Refusal> {
+        let denied = |open: &Open| Some((open.number, rights.send(open.sender.key()).err()?));
+        let revoked: Vec<_> = self.sending.senders.borrow().iter().filter_map(denied).collect();
+        for (sender, refusal) in &revoked {
+            let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());
+            self.tell_error(ErrorNotice { sender: Some(*sender), ..error });
+            self.close_send(None, *sender);
+        }
+        revoked.into_iter().next_back().map(|(_, refusal)| refusal)
     }
 
     pub(super) fn close_send(&self, id: Option<u64>, sender: u32) {

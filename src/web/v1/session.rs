@@ -9,16 +9,20 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Span, info};
 
 use crate::model::bucket::TokenBucket;
+use crate::model::config::Config;
 use crate::model::control::{
     Action, Command, ErrorCode, ErrorNotice, Heartbeat, Hello, HelloLimits, LONGEST_COMMAND, Notice, Pong,
 };
 use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::asked::Revoked;
 use crate::web::asking;
 use crate::web::connection::Connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
+use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::server::{Conversation, Server};
 use crate::web::socket::Socket;
 use crate::web::v1::egress::Egress;
@@ -102,7 +106,8 @@ impl Session {
     }
 
     pub(super) fn hello(&self) {
-        let limits = &self.server.config().limits;
+        let config = self.server.config();
+        let limits = &config.limits;
         self.egress.tell(&Notice::Hello(Hello {
             gateway: self.run_name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -137,6 +142,19 @@ impl Session {
 
     pub(super) fn tell_error(&self, error: ErrorNotice<'_>) {
         self.egress.tell(&Notice::Error(error));
+    }
+
+    /// Ends what `config` does not allow, each with an error and the answer of its leave; why the last of them.
+    fn revoke(&self, config: &Config) -> Option<Refusal> {
+        let identity = self.connection.identity()?;
+        let interfaces = self.server.hub().interfaces().clone();
+        let rights = Rights { config, grant: identity.grant(), interfaces: &interfaces };
+        let streams = self.revoke_streams(&rights);
+        self.revoke_senders(&rights).or(streams)
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.joined.borrow().is_empty() && self.sending.is_empty()
     }
 
     /// What the client says costs one of its messages; the error is the close that answers a flood.
@@ -266,6 +284,22 @@ impl Conversation for Session {
         self.egress.tell(&Notice::Draining { reconnect_after_ms });
         let reason = "draining: the gateway is stopping".to_owned();
         self.egress.end(Ending { code: 1001, reason, by: EndedBy::Gateway }, &[], false);
+    }
+
+    fn check_again(&self) -> bool {
+        if self.egress.ending().is_some() {
+            return false;
+        }
+        let setup = self.server.setup();
+        let revoked = match self.connection.check_again(&setup) {
+            Err(refusal) => Some(refusal),
+            // Who is left with nothing that it had is closed, with the reason of the last.
+            Ok(()) => self.revoke(&setup.config).filter(|_| self.has_nothing()),
+        };
+        let Some(refusal) = revoked else { return false };
+        let Revoked { code, reason } = Revoked::by(&refusal);
+        self.egress.end(Ending { code, reason, by: EndedBy::Gateway }, &[], false);
+        true
     }
 
     fn status(&self) -> SessionStatus {

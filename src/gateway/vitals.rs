@@ -1,0 +1,90 @@
+//! Whether everything that must get round does: each loop is asked, and answers in its turn.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::web::facts::ShardCommand;
+
+/// The side of a loop that asks whether it gets round.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    ask: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// The side that answers, one of the things that its loop waits for.
+#[derive(Debug)]
+pub struct Heart {
+    asked: mpsc::Receiver<oneshot::Sender<()>>,
+}
+
+/// Asks all shards and listeners of a gateway.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    pub(super) shards: Vec<mpsc::Sender<ShardCommand>>,
+    pub(super) listeners: Vec<Pulse>,
+}
+
+/// What does not get round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Stuck {
+    /// A shard, by its number.
+    #[error("shard {0}")]
+    Shard(usize),
+    /// A listener, in the order of the configuration.
+    #[error("listener {0}")]
+    Listener(usize),
+}
+
+impl Pulse {
+    /// Both sides.
+    #[must_use]
+    pub fn new() -> (Self, Heart) {
+        let (ask, asked) = mpsc::channel(1);
+        (Pulse { ask }, Heart { asked })
+    }
+
+    async fn beats(&self) -> Option<()> {
+        let (answer, beaten) = oneshot::channel();
+        self.ask.send(answer).await.ok()?;
+        beaten.await.ok()
+    }
+}
+
+impl Heart {
+    /// Waits to be asked, and answers. Cancelled without loss.
+    pub async fn beat(&mut self) {
+        match self.asked.recv().await {
+            // Who asked may have lost patience.
+            Some(answer) => drop(answer.send(())),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Vitals {
+    /// Asks everything, and waits for its answers up to `patience` in all.
+    ///
+    /// # Errors
+    /// The first that has not answered.
+    pub async fn check(&self, patience: Duration) -> Result<(), Stuck> {
+        let until = tokio::time::Instant::now() + patience;
+        for (number, shard) in self.shards.iter().enumerate() {
+            let beats = async {
+                let (answer, beaten) = oneshot::channel();
+                shard.send(ShardCommand::Pulse(answer)).await.ok()?;
+                beaten.await.ok()
+            };
+            in_time(until, beats).await.ok_or(Stuck::Shard(number))?;
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            in_time(until, listener.beats()).await.ok_or(Stuck::Listener(number))?;
+        }
+        Ok(())
+    }
+}
+
+async fn in_time(until: tokio::time::Instant, beats: impl Future<Output = Option<()>>) -> Option<()> {
+    tokio::time::timeout_at(until, beats).await.ok().flatten()
+}
