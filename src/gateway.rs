@@ -1,5 +1,6 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
+mod linking;
 pub mod reload;
 pub mod setup;
 pub mod vitals;
@@ -27,6 +28,7 @@ use crate::hub::hub::Hub;
 use crate::hub::quota::Quota;
 use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
+use crate::link::links::Links;
 use crate::model::config::{Config, IoUring};
 use crate::model::status::ConfigurationStatus;
 use crate::sys::random;
@@ -43,6 +45,7 @@ pub struct Gateway {
     facts: Arc<Facts>,
     shards: Vec<Shard>,
     acceptor: JoinSet<()>,
+    links: Option<Links>,
     quota: Arc<Quota>,
     /// The configuration in force; held by the one reload that is under way.
     running: tokio::sync::Mutex<Config>,
@@ -122,6 +125,7 @@ impl Gateway {
             admission: Admission::new(&config.limits),
             turned_away: Mutex::default(),
             callers: Callers::default(),
+            links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
                 generation: 1,
                 since: reload::unix_time(),
@@ -144,6 +148,7 @@ impl Gateway {
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
+        let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
         for listener in listeners {
@@ -167,7 +172,7 @@ impl Gateway {
             });
         }
         let running = tokio::sync::Mutex::new(config);
-        Ok(Gateway { facts, shards, acceptor, quota, running, pulses })
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
@@ -187,6 +192,9 @@ impl Gateway {
     pub async fn shutdown(mut self) {
         self.facts.draining.cancel();
         while self.acceptor.join_next().await.is_some() {}
+        if let Some(links) = self.links.take() {
+            links.stop().await;
+        }
         let mut stopped = Vec::new();
         for shard in &self.shards {
             let (answer, ended) = oneshot::channel();

@@ -1,5 +1,6 @@
 //! The configuration file: TOML whose keys are the flags' names, and errors that show the place.
 
+mod links;
 mod principals;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::grant::Grant;
 use super::group::Group;
 use super::jwt::JwtRules;
 use super::limits::Limits;
+use super::link::LinkConfig;
 use super::name::check_name;
 use super::policy::{Direction, Spec};
 use super::principal::Principal;
@@ -56,6 +58,8 @@ pub(super) struct FileSettings {
     /// `[principals.anonymous]`.
     pub(super) anonymous: Option<Grant>,
     pub(super) jwt: Option<JwtRules>,
+    pub(super) links: Vec<LinkConfig>,
+    pub(super) accept_links: Option<bool>,
 }
 
 /// The file as TOML has it, before any value is understood.
@@ -86,6 +90,9 @@ struct Raw {
     #[serde(default)]
     principals: BTreeMap<Spanned<String>, principals::RawPrincipal>,
     jwt: Option<Spanned<principals::RawJwt>>,
+    #[serde(default)]
+    link: Vec<Spanned<links::RawLink>>,
+    accept_links: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -159,6 +166,8 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         principals,
         anonymous,
         jwt,
+        links: file.links(&raw.link)?,
+        accept_links: raw.accept_links,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Grant {
     pub sessions: Option<u32>,
     /// Whether it may read what the gateway tells of itself and of all clients: status, interfaces, metrics.
     pub status: bool,
+    /// Whether it is another gateway, which may mirror what the lists of the flags allow.
+    pub link: bool,
 }
 
 impl Grant {
@@ -37,6 +39,7 @@ impl Grant {
             streams_per_session: None,
             sessions: None,
             status: true,
+            link: true,
         }
     }
 }

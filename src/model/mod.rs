@@ -14,6 +14,7 @@ pub mod jwks;
 mod jws;
 pub mod jwt;
 pub mod limits;
+pub mod link;
 pub mod moment;
 pub mod name;
 mod percent;

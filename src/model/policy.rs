@@ -182,6 +182,12 @@ impl Policy {
         ((&self.receive, &self.named) != (&other.receive, &other.named), self.send != other.send)
     }
 
+    /// What may be received, and sent to; groups that the configuration names apart.
+    #[must_use]
+    pub fn rules(&self) -> (&ReceiveRule, &[Rule]) {
+        (&self.receive, &self.send)
+    }
+
     /// True where there is any group that clients may send to.
     pub fn sends_at_all(&self) -> bool {
         !self.send.is_empty()

@@ -1,5 +1,7 @@
 //! One entry of a list of what may be received or sent to.
 
+use std::fmt;
+
 use super::group::Group;
 use super::prefix::AddressPrefix;
 use super::selector::InterfaceSelector;
@@ -33,6 +35,21 @@ impl Rule {
     #[must_use]
     pub fn matches(&self, group: &Group) -> bool {
         self.groups.matches(group)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.groups.fmt(formatter)?;
+        for (words, texts) in [
+            (" on ", self.interfaces.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            (" from ", self.sources.iter().map(ToString::to_string).collect()),
+        ] {
+            if !texts.is_empty() {
+                write!(formatter, "{words}{}", texts.join(" and "))?;
+            }
+        }
+        Ok(())
     }
 }
 

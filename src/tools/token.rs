@@ -17,8 +17,8 @@ use crate::model::grant::Grant;
 use crate::model::jwt;
 use crate::model::moment::Moment;
 use crate::model::policy::ReceiveRule;
-use crate::model::rule::Rule;
 use crate::model::principal::Credential;
+use crate::model::rule::Rule;
 use crate::model::token::TokenDigest;
 use crate::tools::check_config;
 use crate::tools::failure::Failure;
@@ -134,7 +134,8 @@ fn check(path: &Path) -> Result<(), Failure> {
 /// What a grant allows, a line each.
 fn describe(grant: &Grant) -> String {
     let list = |texts: &[String]| if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") };
-    let number = |number: Option<u32>| number.map_or_else(|| "the gateway's".to_owned(), |number| number.to_string());
+    let number =
+        |number: Option<u32>| number.map_or_else(|| "the gateway's".to_owned(), |number| number.to_string());
     let rules = |rules: &[Rule]| list(&rules.iter().map(ToString::to_string).collect::<Vec<_>>());
     let (receive, send) = grant.policy.rules();
     let receive = match receive {
@@ -161,7 +162,8 @@ fn read_key(path: &Path) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(LARGEST).read_to_string(&mut text).map_err(|error| error.to_string())?;
     let inner = text.split_once(PEM[0]).and_then(|(_, rest)| rest.split_once(PEM[1])).map(|(inner, _)| inner);
-    let inner = inner.ok_or_else(|| format!("there is no {}: the key is wanted in PKCS#8, as PEM", PEM[0]))?;
+    let inner =
+        inner.ok_or_else(|| format!("there is no {}: the key is wanted in PKCS#8, as PEM", PEM[0]))?;
     let digits: String = inner.split_whitespace().collect();
     STANDARD.decode(digits).map_err(|error| format!("between the lines of PEM is no base64: {error}"))
 }

@@ -28,6 +28,7 @@ use crate::web::gate::{self, Caller};
 use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
+use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::Opening;
 use crate::web::page;
@@ -143,6 +144,7 @@ async fn answer(
         }
         "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
         "/v1" => door::open(server, connection, request, &caller),
+        "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }

@@ -18,6 +18,7 @@ pub mod handshake;
 pub mod http;
 pub mod library;
 pub mod line;
+pub mod linking;
 pub mod metrics;
 pub mod opening;
 pub mod output;

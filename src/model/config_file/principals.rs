@@ -40,6 +40,7 @@ pub(super) struct RawPrincipal {
     streams_per_session: Option<Value>,
     sessions: Option<Value>,
     status: Option<bool>,
+    link: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -234,6 +235,7 @@ impl File<'_> {
             streams_per_session: self.value(raw.streams_per_session.as_ref(), count)?,
             sessions: self.value(raw.sessions.as_ref(), count)?,
             status: raw.status.unwrap_or(false),
+            link: raw.link.unwrap_or(false),
         })
     }
 
