@@ -5,10 +5,11 @@ use crate::model::config::{Config, NamedStream};
 use crate::model::grant::Grant;
 use crate::model::group::Group;
 use crate::model::name::Names;
-use crate::model::policy::Permit;
+use crate::model::policy::{Denied, Permit};
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
+use crate::model::transport::Transport;
 use crate::web::asking;
 use crate::web::connection::Connection;
 use crate::web::opening::{Opening, check_ttl, holds_on};
@@ -24,6 +25,8 @@ pub struct Asked {
     pub filter: SourceFilter,
     /// Where it is heard, or sent to.
     pub(super) interfaces: Vec<InterfaceSelector>,
+    /// Whether RTP is taken off.
+    pub transport: Transport,
     target: Target,
     options: StreamOptions,
 }
@@ -47,16 +50,16 @@ pub struct Revoked {
 }
 
 impl Asked {
-    /// Checks what `target` asks for, interfaces apart, under a grant.
+    /// Checks what `request` asks for, interfaces apart, under a grant.
     ///
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
     pub fn check<'a>(
-        target: Target,
-        options: &StreamOptions,
+        request: StreamRequest,
         config: &Config,
         grant: &'a Grant,
     ) -> Result<(Self, Permits<'a>), Refusal> {
+        let StreamRequest { target, mut transport, options } = request;
         let by_name = |names: &Names| match &target {
             Target::Named(name) => names.contain(name),
             Target::Group { .. } => false,
@@ -71,7 +74,8 @@ impl Asked {
                     .get(name)
                     .filter(|_| heard || sent_to)
                     .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
-                (stream.group, narrowed(stream, options)?)
+                transport = transported(stream, &options)?;
+                (stream.group, narrowed(stream, &options)?)
             }
         };
         filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
@@ -80,18 +84,31 @@ impl Asked {
             true => Ok(Permit::anywhere()),
             false => grant.policy.send(&group).map_err(|denied| denied.to_string()),
         };
+        let fec = match options.receive {
+            true => transport.fec_groups(group).map_err(|error| Refusal::malformed(error.to_string()))?,
+            false => Default::default(),
+        };
         let receive = match heard || !options.receive {
             true => Permit::anywhere(),
-            false => grant
-                .policy
-                .receive(&group, &filter)
-                .map_err(|denied| Refusal::not_allowed(denied.to_string()))?,
+            false => {
+                let denied = |denied: Denied| Refusal::not_allowed(denied.to_string());
+                for group in &fec {
+                    grant.policy.receive(group, &filter).map_err(denied)?;
+                }
+                grant.policy.receive(&group, &filter).map_err(denied)?
+            }
         };
         if let (false, Err(denied)) = (options.receive, &send) {
             return Err(Refusal::not_allowed(denied.clone()));
         }
-        let (options, interfaces) = (options.clone(), Vec::new());
-        Ok((Asked { group, filter, interfaces, target, options }, Permits { receive, send }))
+        let asked = Asked { group, filter, interfaces: Vec::new(), transport, target, options };
+        Ok((asked, Permits { receive, send }))
+    }
+
+    /// How it was asked for.
+    #[must_use]
+    pub fn options(&self) -> &StreamOptions {
+        &self.options
     }
 
     /// The stream of the configuration that was asked for by name.
@@ -111,13 +128,15 @@ impl Asked {
             return Some(Revoked::by(&refusal));
         }
         let Some(identity) = connection.identity() else { return Some(Revoked::by(&asking::wanted())) };
-        match Asked::check(self.target.clone(), &self.options, &setup.config, identity.grant()) {
+        match Asked::check(self.request(), &setup.config, identity.grant()) {
             Err(refusal) => Some(Revoked::by(&refusal)),
             Ok((_, permits)) if self.options.receive && !self.holds(&permits.receive, server) => {
                 let reason = format!("{} is not allowed on this interface any more", self.group);
                 Some(Revoked::by(&Refusal::not_allowed(reason)))
             }
-            Ok((now, _)) if now.group != self.group || now.filter != self.filter => {
+            Ok((now, _))
+                if (now.group, &now.filter, now.transport) != (self.group, &self.filter, self.transport) =>
+            {
                 let reason = "reloaded: this name is another stream now; connect again".to_owned();
                 Some(Revoked { code: 1001, reason })
             }
@@ -130,14 +149,19 @@ impl Asked {
         self.interfaces.iter().all(|interface| holds_on(permit, interface, &interfaces))
     }
 
+    fn request(&self) -> StreamRequest {
+        // Of a named stream the configuration says it anew.
+        let (target, options) = (self.target.clone(), self.options.clone());
+        StreamRequest { target, transport: self.transport, options }
+    }
+
     /// How it may be sent to under what holds now.
     ///
     /// # Errors
     /// Why it may not.
     pub fn sending(&self, server: &Server, connection: &Connection) -> Result<SenderKey, String> {
-        let request = StreamRequest { target: self.target.clone(), options: self.options.clone() };
         let identity = connection.identity().ok_or_else(|| asking::wanted().words().to_owned())?;
-        Opening::check(request, &server.config(), identity.grant(), &server.hub().interfaces())
+        Opening::check(self.request(), &server.config(), identity.grant(), &server.hub().interfaces())
             .map_err(|refusal| refusal.words().to_owned())?
             .sending
     }
@@ -148,6 +172,17 @@ impl Revoked {
     #[must_use]
     pub fn by(refusal: &Refusal) -> Self {
         Revoked { code: refusal.close_code().unwrap_or(4403), reason: refusal.to_string() }
+    }
+}
+
+/// How a named stream comes, with what the request says of its FEC.
+fn transported(stream: &NamedStream, options: &StreamOptions) -> Result<Transport, Refusal> {
+    match options.fec {
+        None => Ok(stream.transport),
+        Some(_) if stream.transport == Transport::Udp => {
+            Err(Refusal::malformed("fec= repairs RTP, and this stream is none: leave it out"))
+        }
+        Some(fec) => Ok(Transport::rtp(fec)),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod asked;
 pub mod asking;
 pub mod asset;
 pub mod attempts;
+pub mod beginning;
 pub mod body;
 pub mod connection;
 pub mod control;

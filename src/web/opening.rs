@@ -17,9 +17,11 @@ use crate::model::control::OpenSend;
 use crate::model::grant::Grant;
 use crate::model::group::Group;
 use crate::model::policy::Permit;
-use crate::model::request::{StreamOptions, StreamRequest};
+use crate::model::request::{Beginning, StreamOptions, StreamRequest};
 use crate::model::selector::InterfaceSelector;
+use crate::model::transport::Transport;
 use crate::web::asked::{Asked, Permits};
+use crate::web::beginning;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
@@ -51,9 +53,9 @@ impl Opening {
         grant: &Grant,
         interfaces: &Interfaces,
     ) -> Result<Self, Refusal> {
-        let StreamRequest { target, options } = request;
-        let (mut asked, Permits { receive, send }) = Asked::check(target, &options, config, grant)?;
+        let (mut asked, Permits { receive, send }) = Asked::check(request, config, grant)?;
         let (group, filter) = (asked.group, asked.filter.clone());
+        let (transport, options) = (asked.transport, asked.options().clone());
         let permit = match (options.receive, &send) {
             (true, _) => &receive,
             (false, Ok(send)) => send,
@@ -76,6 +78,10 @@ impl Opening {
             );
             return Err(Refusal::not_allowed(reason));
         }
+        if selectors.len() > 1 && options.start == Beginning::Keyframe {
+            let fix = "start=keyframe is of one stream: name one interface for interface=all";
+            return Err(Refusal::malformed(fix));
+        }
         let interface = selectors
             .iter()
             .map(|selector| {
@@ -85,6 +91,9 @@ impl Opening {
             .join(", ");
         let sending = match (&selectors[..], &options.interface, may_send) {
             (_, _, Err(denied)) => Err(denied),
+            _ if transport != Transport::Udp => {
+                Err("an RTP stream receives only: send to /udp/, with RTP headers of your own".to_owned())
+            }
             (_, Some(InterfaceSelector::All), _) => {
                 Err("interface=all receives only: name one to send".to_owned())
             }
@@ -102,7 +111,7 @@ impl Opening {
         let keys = if options.receive {
             selectors
                 .into_iter()
-                .map(|interface| StreamKey { interface, group, filter: filter.clone() })
+                .map(|interface| StreamKey { interface, group, filter: filter.clone(), transport })
                 .collect()
         } else {
             Vec::new()
@@ -132,28 +141,53 @@ impl Opening {
         Ok(SenderKey { group, interface, options })
     }
 
-    /// Joins, or finds joined, each stream, with a place in its log.
+    /// Joins, or finds joined, each stream, with a place in its log: where the request says, for which it may wait.
+    /// `reports_kind` says whether it also waits a moment to see what the stream carries.
     ///
     /// # Errors
     /// 503 when the gateway has joined as many streams, or as fast, as it may, or others hold what it needs; 400 or 403
     /// when the kernel takes no such join at all.
-    pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
-        let reading = |key: &StreamKey| {
-            let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
-                SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
-                SubscribeError::Join(failed) => match failed.remedy {
-                    Remedy::Request => Refusal::malformed(failed.to_string()),
-                    Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
-                    Remedy::Interface | Remedy::Others => {
-                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
-                    }
-                },
-            })?;
-            let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
-            Ok(Reading { stream, cursor })
+    pub async fn join(&self, hub: &Hub, reports_kind: bool) -> Result<Joined, Refusal> {
+        let streams = self.keys.iter().map(|key| stream(hub, key)).collect::<Result<Vec<_>, _>>()?;
+        let start = match (&streams[..], self.options.start) {
+            ([stream], Beginning::Keyframe) => beginning::picture(stream, hub.replay_bounds()).await,
+            _ => None,
         };
-        self.keys.iter().map(reading).collect()
+        let carries_ts = match &streams[..] {
+            [stream] if reports_kind => start.is_some() || beginning::carries_ts(stream).await,
+            _ => false,
+        };
+        let cursor = |stream: &Rc<Stream>| match &start {
+            Some(start) => Cursor::since(&stream.log(), start.sequence, hub.replay_bounds(), stream.now()),
+            None => Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now()),
+        };
+        let readings =
+            streams.into_iter().map(|stream| Reading { cursor: cursor(&stream), stream }).collect();
+        Ok(Joined { readings, tables: start.map(|start| start.tables).unwrap_or_default(), carries_ts })
     }
+}
+
+/// The streams that a request reads, and where it begins.
+pub struct Joined {
+    /// Each with a place in its log.
+    pub readings: Vec<Reading>,
+    /// What a player wants before the first datagram; empty where it asked for nothing.
+    pub tables: Vec<u8>,
+    /// Whether it is known that they carry MPEG-TS.
+    pub carries_ts: bool,
+}
+
+fn stream(hub: &Hub, key: &StreamKey) -> Result<Rc<Stream>, Refusal> {
+    hub.stream(key).map_err(|error| match error {
+        SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+        SubscribeError::Join(failed) => match failed.remedy {
+            Remedy::Request => Refusal::malformed(failed.to_string()),
+            Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
+            Remedy::Interface | Remedy::Others => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
+            }
+        },
+    })
 }
 
 pub(super) fn check_ttl(ttl: u8, config: &Config, grant: &Grant) -> Result<(), Refusal> {

@@ -13,6 +13,7 @@ use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
 use crate::model::control::{self, ErrorCode, ErrorNotice, Join, JoinNamed, Left, LossCause, Notice, Resume};
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
+use crate::model::transport::Transport;
 use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
 use crate::web::rights::Rights;
@@ -46,7 +47,12 @@ impl Session {
         let Join { group, filter, interface, echo, overflow, replay, latency, resume } = join;
         let options =
             StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
-        self.join_all(id, StreamRequest { target: Target::Group { group, filter }, options }, resume);
+        let transport = Transport::Udp;
+        self.join_all(
+            id,
+            StreamRequest { target: Target::Group { group, filter }, transport, options },
+            resume,
+        );
     }
 
     pub(super) fn join_named(&self, id: Option<u64>, join: JoinNamed) {
@@ -58,7 +64,9 @@ impl Session {
             // The same words for one that there is not and one that this client may not see.
             return self.refuse(id, ErrorCode::NoSuchStream, "there is no stream of that name");
         }
-        self.join_all(id, StreamRequest { target: Target::Named(name), options }, resume);
+        // Of a named stream the configuration says the transport.
+        let transport = Transport::Udp;
+        self.join_all(id, StreamRequest { target: Target::Named(name), transport, options }, resume);
     }
 
     fn join_all(&self, id: Option<u64>, request: StreamRequest, resume: Option<Resume>) {
