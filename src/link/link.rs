@@ -166,9 +166,9 @@ impl Link {
         self.state.borrow_mut().outgoing.message().map(|(message, _)| message)
     }
 
-    /// Records that wait to be written.
-    pub(super) fn waiting(&self) -> u64 {
-        self.state.borrow().outgoing.waiting()
+    /// Whether what is written next has waited since a break.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.state.borrow().outgoing.is_catching_up()
     }
 
     /// Takes a binary message.

@@ -2,9 +2,11 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod links;
 pub mod netlink;
 pub mod process;
 pub mod random;
 pub mod socket;
+pub mod tap;
 pub mod transmit_batch;
 pub mod uring;

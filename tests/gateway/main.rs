@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancing;
 mod client;
 mod front;
 mod interfaces;
