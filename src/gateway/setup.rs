@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::hub::depacketizer::Depacketizer;
 use crate::hub::records::Records;
 use crate::hub::settings::log_bounds;
 use crate::lan::interface::Interfaces;
@@ -80,7 +81,7 @@ fn memory_bound(config: &Config) -> Option<u64> {
 
 /// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
 fn stream_memory(config: &Config) -> u64 {
-    2 * log_bounds(&config.limits).memory() + Records::memory()
+    2 * log_bounds(&config.limits).memory() + Records::memory() + Depacketizer::memory()
 }
 
 fn describe_memory(config: &Config, bound: Option<u64>) {

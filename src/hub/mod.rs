@@ -3,6 +3,7 @@
 pub mod audience;
 pub mod budget;
 pub mod cursor;
+pub mod depacketizer;
 pub mod echo;
 pub mod flushes;
 pub mod gathering;

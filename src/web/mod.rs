@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod asked;
 pub mod asset;
+pub mod beginning;
 pub mod body;
 pub mod connection;
 pub mod control;
