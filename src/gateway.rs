@@ -38,6 +38,7 @@ use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
 use crate::web::answers::Answers;
+use crate::web::asking::Callers;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
@@ -134,6 +135,7 @@ impl Gateway {
             answers: Answers::default(),
             panics: AtomicU64::new(0),
             turned_away: Mutex::default(),
+            callers: Callers::default(),
             links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
                 generation: 1,

@@ -1,9 +1,12 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
+pub mod access;
 pub mod admission;
 pub mod answers;
 pub mod asked;
+pub mod asking;
 pub mod asset;
+pub mod attempts;
 pub mod beginning;
 pub mod body;
 pub mod connection;
@@ -12,6 +15,7 @@ pub mod egress;
 pub mod ending;
 pub mod facts;
 pub mod gate;
+pub mod goodbye;
 pub mod handshake;
 pub mod http;
 pub mod library;
@@ -25,10 +29,14 @@ pub mod reader;
 pub mod reading;
 pub mod refusal;
 pub mod rest;
+pub mod rights;
 pub mod server;
 pub mod session;
 pub mod setup;
 pub mod socket;
+pub mod ticket_office;
+pub mod tickets;
+pub mod usage;
 pub mod v1;
 pub mod websocket;
 pub mod write_path;
