@@ -1,5 +1,6 @@
 //! Pure values: parsed once at the edge, printed, compared; no tokio, no I/O, time passed in.
 
+pub mod announcement;
 pub mod bucket;
 pub mod changes;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod link;
 pub mod name;
 mod percent;
+pub mod playlist;
 pub mod policy;
 pub mod quantity;
 pub mod record;

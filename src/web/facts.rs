@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::links::Door;
+use crate::model::announcement::Announcements;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
 use crate::web::setup::Setup;
@@ -35,6 +36,8 @@ pub struct Facts {
     pub admission: Arc<Admission>,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What was announced on the LAN.
+    pub announcements: Arc<Mutex<Announcements>>,
     /// Which configuration is in force.
     pub configuration: Mutex<ConfigurationStatus>,
     /// The way to the links, where there may be some.
@@ -62,4 +65,11 @@ pub enum ShardCommand {
     Pulse(oneshot::Sender<()>),
     /// To end all conversations and leave all groups, and to answer then.
     Stop(oneshot::Sender<()>),
+}
+
+impl Facts {
+    /// What is announced now.
+    pub fn announced(&self) -> MutexGuard<'_, Announcements> {
+        self.announcements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

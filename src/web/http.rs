@@ -32,11 +32,13 @@ use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::{Joined, Opening};
 use crate::web::page;
+use crate::web::playlist;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
+use crate::web::udpxy;
 use crate::web::v1::door;
 
 /// Bytes of the request's target: path and query.
@@ -117,6 +119,26 @@ async fn answer(
                 return Ok(options);
             }
             Ok(json(&server.gateway_status().await))
+        }
+        "/status" | "/status/" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let page = udpxy::page(&server.gateway_status().await);
+            Ok(whole("text/html; charset=utf-8", Bytes::from(page)))
+        }
+        "/playlist.m3u" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let host = setup.gate.check_host(&request, connection.local)?;
+            playlist::page(server, request.uri().query(), &format!("http://{host}"))
+        }
+        "/api/v1/announcements" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            Ok(json(&playlist::announcements(server)))
         }
         "/metrics" => {
             only_reading(&request)?;
