@@ -1,5 +1,6 @@
 //! What players and their scripts find: playlists, announcements, udpxy's page, and streams behind proxies.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -128,23 +129,38 @@ fn through(lab: &Lab, program: &str, package: &str, start: impl FnOnce(&str, Soc
     let datagram = socket.recv();
     assert_eq!((datagram.len() % 188, datagram[0]), (0, 0x47), "MPEG-TS by WebSocket");
     let url = format!("http://{front}/udp/{GROUP}/");
-    // Some seconds of it, and no more.
-    let run = |program: &str, arguments: &[&str]| {
-        let mut command: Command = lab.command("cli", "timeout");
-        command.args(["20", program]).args(arguments).arg(&url).env("SDL_VIDEODRIVER", "dummy");
-        command.env("SDL_AUDIODRIVER", "dummy").stdin(Stdio::null()).output().expect("start a player")
-    };
-    let got = run("curl", &["-sS", "--max-time", "2", "-o", "-"]);
+    // A second of it, and no more.
+    let mut curl: Command = lab.command("cli", "curl");
+    curl.args(["-sS", "--max-time", "1.5", "-o", "-", &url]).stdin(Stdio::null());
+    let got = curl.output().expect("start curl");
     assert!(
-        got.stdout.len() > 50_000,
+        got.stdout.len() > 20_000,
         "curl got {} bytes: {:?}",
         got.stdout.len(),
         String::from_utf8_lossy(&got.stderr)
     );
     assert!(got.stdout.chunks_exact(188).all(|packet| packet[0] == 0x47), "MPEG-TS by HTTP");
-    let played = run("ffplay", &["-v", "info", "-nostats", "-autoexit", "-t", "1", "-i"]);
-    let said = String::from_utf8_lossy(&played.stderr);
-    assert!(played.status.success() && said.contains("mpeg2video") && said.contains("320x180"), "{played:?}");
+    let mut player: Command = lab.command("cli", "ffplay");
+    player
+        .args(["-hide_banner", "-nostats", "-an", "-vf", "showinfo", "-i", &url])
+        .env("SDL_VIDEODRIVER", "dummy")
+        .env("SDL_AUDIODRIVER", "dummy")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut player = Proxy(player.spawn().expect("start ffplay"));
+    // Each picture that it shows is a line of the filter; it ends with the test, and the reading with it.
+    let (told, lines) = std::sync::mpsc::channel();
+    let said = BufReader::new(player.0.stderr.take().expect("a pipe"));
+    let reading =
+        std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    let mut said = String::new();
+    while !(said.contains("320x180") && said.contains("n:  10 ")) {
+        let line = lines.recv_timeout(PATIENCE);
+        let line = line.unwrap_or_else(|error| panic!("ffplay showed no ten pictures: {error}: {said}"));
+        said = said + &line + "\n";
+    }
+    drop((player, lines));
+    let _ = reading.join();
 }
 
 lab_test! {
