@@ -7,6 +7,7 @@ mod capture;
 mod doctor;
 mod link;
 mod manual;
+mod token;
 mod tools;
 mod trust;
 
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 pub use self::capture::{RecordArgs, ReplayArgs, Speed};
 pub use self::doctor::DoctorArgs;
 pub use self::manual::{CompletionsArgs, ManArgs};
+pub use self::token::{SignArgs, TokenAction, TokenArgs};
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
@@ -66,6 +68,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Make tokens and keys, sign JWTs, and say whose a token is
+    Token(TokenArgs),
     /// Find out why multicast does not arrive, and how to mend it
     Doctor(DoctorArgs),
     /// Mirror groups between this machine's network and that of a gateway, without a gateway here

@@ -35,6 +35,7 @@ use crate::model::status::ConfigurationStatus;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
+use crate::web::asking::Callers;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
@@ -125,6 +126,7 @@ impl Gateway {
             admission: Admission::new(&config.limits),
             turned_away: Mutex::default(),
             announcements: Arc::default(),
+            callers: Callers::default(),
             links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
                 generation: 1,

@@ -55,6 +55,8 @@ impl Changes {
             player,
             control,
             streams,
+            principals,
+            jwt,
             links,
             accept_links,
         } = wanted;
@@ -73,6 +75,9 @@ impl Changes {
             ("linger", *linger != running.linger),
             ("player", *player != running.player),
             ("streams", *streams != running.streams),
+            // What flags say for whoever shows nothing is among them too, and named above.
+            ("principals", *principals != running.principals && !receive && !send),
+            ("jwt", *jwt != running.jwt),
         ] {
             if differs {
                 changes.applied.push(name.to_owned());

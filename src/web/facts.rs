@@ -13,6 +13,7 @@ use crate::link::links::Door;
 use crate::model::announcement::Announcements;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
+use crate::web::asking::Callers;
 use crate::web::setup::Setup;
 
 /// What the gateway as a whole knows, shared by its shards.
@@ -34,6 +35,8 @@ pub struct Facts {
     pub draining: CancellationToken,
     /// Who may connect, and how many do.
     pub admission: Arc<Admission>,
+    /// What is known of those who came.
+    pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
     /// What was announced on the LAN.

@@ -17,17 +17,17 @@ use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
-use crate::model::frame;
 use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::asked::Asked;
+use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::Connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::gate::{self, Caller};
+use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
-use crate::web::line;
 use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::{Joined, Opening};
@@ -38,6 +38,7 @@ use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
+use crate::web::ticket_office;
 use crate::web::udpxy;
 use crate::web::v1::door;
 
@@ -118,12 +119,14 @@ async fn answer(
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             Ok(json(&server.gateway_status().await))
         }
         "/status" | "/status/" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             let page = udpxy::page(&server.gateway_status().await);
             Ok(whole("text/html; charset=utf-8", Bytes::from(page)))
         }
@@ -131,23 +134,27 @@ async fn answer(
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
-            let host = setup.gate.check_host(&request, connection.local)?;
-            playlist::page(server, request.uri().query(), &format!("http://{host}"))
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            let base = format!("http://{}", caller.host);
+            playlist::page(server, identity.grant(), request.uri().query(), &base)
         }
         "/api/v1/announcements" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
-            Ok(json(&playlist::announcements(server)))
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            Ok(json(&playlist::announcements(server, identity.grant())))
         }
         "/metrics" => {
             only_reading(&request)?;
+            asking::operator(server, connection, &request)?;
             Ok(metrics::page(server).await)
         }
         "/api/v1/interfaces" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             #[derive(Serialize)]
             struct All {
                 interfaces: Vec<InterfaceStatus>,
@@ -160,7 +167,8 @@ async fn answer(
                 .collect();
             Ok(json(&All { interfaces }))
         }
-        "/v1" => door::open(server, connection, request),
+        "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
+        "/v1" => door::open(server, connection, request, &caller),
         "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller).await,
     }
@@ -182,13 +190,15 @@ async fn stream(
         if server.facts().draining.is_cancelled() {
             return Err(Refusal::overload("draining: the gateway is stopping"));
         }
-        let opening = Opening::check(wanted, &server.config(), &server.hub().interfaces())?;
+        let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+        let opening = Opening::check(wanted, &server.config(), identity.grant(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
             return Ok(Err(stream_headers(&opening, false)));
         }
         if handshake.is_none() && !opening.options.receive {
             return Err(Refusal::malformed("receive=0 without a WebSocket leaves nothing to do"));
         }
+        connection.sit(server, identity)?;
         let joined = opening.join(server.hub(), handshake.is_none()).await?;
         Ok(Ok((opening, joined)))
     }
@@ -221,19 +231,7 @@ async fn stream(
         }
         // A page's script can't read a failed upgrade, so it is told after one.
         Err(refusal) if caller.origin.is_some() && refusal.close_code().is_some() => {
-            let code = refusal.close_code().unwrap_or(4403);
-            server.count_refusal(code);
-            let reason = refusal.to_string();
-            debug!(peer = %connection.peer, code, %refusal, "refused after the upgrade");
-            let connection = Rc::clone(connection);
-            server.spawn(async move {
-                if let Some((socket, _)) = upgraded(request).await {
-                    let mut close = Vec::new();
-                    frame::put_close(&mut close, code, &reason);
-                    line::say_goodbye(&socket, &close).await;
-                }
-                drop(connection);
-            });
+            goodbye::after_upgrade(server, connection, request, &refusal);
         }
         Err(refusal) => return Err(refusal),
     }
@@ -389,6 +387,7 @@ impl HttpSession {
             let code = match reason.split(':').next() {
                 Some("slow_consumer") => 4508,
                 Some("draining" | "reloaded") => 1001,
+                Some("unauthorized") => 4401,
                 Some("not_allowed") => 4403,
                 Some("not_found") => 4404,
                 _ => 1000,
@@ -408,6 +407,9 @@ impl Conversation for HttpSession {
             self.reader.end("slow_consumer: nothing taken");
             // Its connection can't take the end of the body either.
             self.connection.cut.notify_one();
+        }
+        if self.connection.is_expired(self.server.unix_time()) {
+            self.reader.end(asking::EXPIRED);
         }
     }
 
@@ -431,6 +433,7 @@ impl Conversation for HttpSession {
             shard: self.server.shard(),
             peer: self.peer.to_string(),
             kind: "http",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.reader.stalled_for(Instant::now()).as_millis() > 0,
             bytes,

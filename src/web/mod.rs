@@ -1,8 +1,11 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
+pub mod access;
 pub mod admission;
 pub mod asked;
+pub mod asking;
 pub mod asset;
+pub mod attempts;
 pub mod beginning;
 pub mod body;
 pub mod connection;
@@ -11,6 +14,7 @@ pub mod egress;
 pub mod ending;
 pub mod facts;
 pub mod gate;
+pub mod goodbye;
 pub mod handshake;
 pub mod http;
 pub mod library;
@@ -25,11 +29,15 @@ pub mod reader;
 pub mod reading;
 pub mod refusal;
 pub mod rest;
+pub mod rights;
 pub mod server;
 pub mod session;
 pub mod setup;
 pub mod socket;
+pub mod ticket_office;
+pub mod tickets;
 pub mod udpxy;
+pub mod usage;
 pub mod v1;
 pub mod websocket;
 pub mod write_path;

@@ -6,10 +6,17 @@ use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 use crate::model::announcement::Counts;
+use crate::model::announcement::sdp::Announcement;
+use crate::model::grant::Grant;
+use crate::model::group::Group;
 use crate::model::playlist::{self, Entry};
+use crate::model::policy::Permit;
 use crate::model::request::Target;
+use crate::model::selector::InterfaceSelector;
+use crate::model::source::SourceFilter;
 use crate::model::transport::Transport;
 use crate::web::body::Body;
+use crate::web::opening::holds_on;
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
 
@@ -22,22 +29,28 @@ struct Wish {
     keyframe: bool,
 }
 
-/// The playlist, with URLs below `base`.
+/// The playlist for whoever has `grant`, with URLs below `base`.
 ///
 /// # Errors
 /// 400 for a query that is not understood.
-pub fn page(server: &Server, query: Option<&str>, base: &str) -> Result<Response<Body>, Refusal> {
+pub fn page(
+    server: &Server,
+    grant: &Grant,
+    query: Option<&str>,
+    base: &str,
+) -> Result<Response<Body>, Refusal> {
     let wish = Wish::read(query.unwrap_or(""))?;
     let config = server.config();
     let mut entries: Vec<Entry> = Vec::new();
-    for (name, stream) in &config.streams {
-        if config.policy.may_receive(&stream.group).is_err() {
-            continue;
-        }
-        let path = if wish.rtp && stream.transport == Transport::Udp {
+    for (name, stream) in config.streams.iter().filter(|(name, _)| grant.streams.contain(name)) {
+        let interface = stream.interface.as_ref();
+        // Only by its group can it be had in another way than it is configured.
+        let by_group = wish.rtp
+            && stream.transport == Transport::Udp
+            && may_receive(server, grant, &stream.group, &stream.filter, interface);
+        let path = if by_group {
             let target = Target::Group { group: stream.group, filter: stream.filter.clone() };
-            let interface = stream.interface.as_ref().map(ToString::to_string);
-            target.path(Transport::Rtp, interface.as_deref())
+            target.path(Transport::Rtp, interface.map(ToString::to_string).as_deref())
         } else {
             format!("/streams/{name}")
         };
@@ -46,10 +59,7 @@ pub fn page(server: &Server, query: Option<&str>, base: &str) -> Result<Response
     let announced = server.facts().announced();
     for (interface, session) in announced.iter() {
         let streams = &session.session.streams;
-        for stream in streams {
-            if config.policy.may_receive(&stream.group).is_err() {
-                continue;
-            }
+        for stream in streams.iter().filter(|stream| may_have(server, grant, stream, interface)) {
             let kind = if streams.len() > 1 { format!(" ({})", stream.kind) } else { String::new() };
             let name = format!("{}{kind}", session.session.name);
             entries.push(Entry { name, path: wish.of(stream.path(interface)) });
@@ -66,6 +76,25 @@ pub fn page(server: &Server, query: Option<&str>, base: &str) -> Result<Response
     Ok(response)
 }
 
+/// Whether `grant` allows what is announced on `interface`.
+fn may_have(server: &Server, grant: &Grant, stream: &Announcement, interface: &str) -> bool {
+    let interface = InterfaceSelector::Name(interface.to_owned());
+    may_receive(server, grant, &stream.group, &stream.filter, Some(&interface))
+}
+
+/// Whether `grant` allows to choose a group there; without an interface, somewhere.
+fn may_receive(
+    server: &Server,
+    grant: &Grant,
+    group: &Group,
+    filter: &SourceFilter,
+    interface: Option<&InterfaceSelector>,
+) -> bool {
+    let interfaces = server.hub().interfaces();
+    let holds = |permit: Permit<'_>| interface.is_none_or(|on| holds_on(&permit, on, &interfaces));
+    grant.policy.receive(group, filter).is_ok_and(holds)
+}
+
 impl Wish {
     fn read(query: &str) -> Result<Self, Refusal> {
         let mut wish = Wish::default();
@@ -73,6 +102,7 @@ impl Wish {
             match option {
                 "rtp" | "rtp=1" => wish.rtp = true,
                 "start=keyframe" => wish.keyframe = true,
+                ticket if ticket.starts_with("token=") => {}
                 _ => {
                     let fix = "a playlist takes rtp and start=keyframe, and nothing else";
                     return Err(Refusal::malformed(fix));
@@ -116,14 +146,13 @@ struct StreamAnnounced {
     transport: &'static str,
 }
 
-/// The sessions announced, as far as their streams may be received.
+/// The sessions announced, as far as whoever has `grant` may receive their streams.
 #[must_use]
-pub fn announcements(server: &Server) -> AnnouncementsStatus {
-    let config = server.config();
+pub fn announcements(server: &Server, grant: &Grant) -> AnnouncementsStatus {
     let announced = server.facts().announced();
     let sessions = announced.iter().filter_map(|(interface, announced)| {
         let streams = announced.session.streams.iter();
-        let allowed = streams.filter(|stream| config.policy.may_receive(&stream.group).is_ok());
+        let allowed = streams.filter(|stream| may_have(server, grant, stream, interface));
         let streams: Vec<_> = allowed
             .map(|stream| StreamAnnounced {
                 kind: stream.kind.clone(),

@@ -25,6 +25,7 @@ use crate::hub::hub::Hub;
 use crate::hub::settings::Tuning;
 use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::access::{Access, unix_now};
 use crate::web::admission::Admitted;
 use crate::web::connection::Connection;
 use crate::web::facts::{Facts, ShardCommand};
@@ -80,6 +81,8 @@ pub struct Server {
     watching: Watching,
     tasks: TaskTracker,
     stopping: Cell<bool>,
+    /// Seconds since 1970, as of the last tick.
+    unix_time: Cell<u64>,
 }
 
 /// A conversation's entry in its server; removed when dropped.
@@ -109,6 +112,7 @@ impl Server {
             watching: Watching::default(),
             tasks: TaskTracker::new(),
             stopping: Cell::new(false),
+            unix_time: Cell::new(unix_now()),
         })
     }
 
@@ -206,6 +210,18 @@ impl Server {
         &self.watching
     }
 
+    /// Who may come in.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.setup.borrow().access)
+    }
+
+    /// Seconds since 1970, as of the last tick.
+    #[must_use]
+    pub fn unix_time(&self) -> u64 {
+        self.unix_time.get()
+    }
+
     /// A number for a new session.
     #[must_use]
     pub fn next_session(&self) -> u64 {
@@ -236,6 +252,7 @@ impl Server {
 
     fn tick(&self) {
         self.hub.tick();
+        self.unix_time.set(unix_now());
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
             conversation.tick(now);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use wscast::model::token::TokenDigest;
 
 use crate::support::client::WebSocket;
 use crate::support::gateway::TestGateway;
@@ -94,6 +95,51 @@ lab_test! {
     }
 }
 
+lab_test! {
+    fn lists_and_pages_show_what_the_caller_may_have(lab) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wscast.toml");
+        let (token, other) = ("token-of-the-viewer-which-is-long-enough", "token-of-the-box-which-is-long-enough-too");
+        let text = format!(
+            "interface = \"lan0\"\nannouncements = [\"lan0\"]\n\
+             [streams.news]\ngroup = \"239.1.2.3:5000\"\n[streams.secret]\ngroup = \"239.1.2.4:5000\"\n\
+             [principals.viewer]\ntokens = [\"{}\"]\nstreams = [\"news\"]\n\
+             [principals.box]\ntokens = [\"{}\"]\nstatus = true\n\
+             receive = [\"239.7.0.0/16\", {{ groups = \"239.8.0.0/16\", interfaces = [\"lan1\"] }}]\n",
+            TokenDigest::of(token.as_bytes()), TokenDigest::of(other.as_bytes())
+        );
+        std::fs::write(&file, text).unwrap();
+        let gateway = TestGateway::start(lab, &["--config", file.to_str().unwrap()]);
+        let ask = |path: &str, token: &str| {
+            let host = gateway.address;
+            let who = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+            gateway.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{who}\r\n"))
+        };
+        gateway.await_joined("gw-lan0", "239.255.255.255:9875");
+        for (number, group) in [(1, "239.7.0.1"), (2, "239.8.0.1"), (3, "239.1.2.3")] {
+            let text = format!(
+                "v=0\r\no=- {number} 1 IN IP4 10.1.0.2\r\ns=Film {number}\r\nt=0 0\r\nc=IN IP4 {group}/8\r\nm=video 5000 udp 33\r\n"
+            );
+            announce(lab, false, &text);
+        }
+        wait_for("the announcements", PATIENCE, || {
+            let all: Value = serde_json::from_str(&ask("/api/v1/announcements", other).body).expect("JSON");
+            (all["heard"] == 3).then_some(())
+        });
+        let named = |token: &str| {
+            let list = ask("/playlist.m3u", token).body;
+            list.lines().filter_map(|line| line.strip_prefix("#EXTINF:-1,")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!((named(token), named(other)), (vec!["news".to_owned()], vec!["Film 1".to_owned()]));
+        // What may be had by its name only has no other URL.
+        assert!(ask("/playlist.m3u?rtp", token).body.ends_with("/streams/news\n"));
+        for path in ["/playlist.m3u", "/api/v1/announcements", "/status"] {
+            assert_eq!(ask(path, "").status, 401, "{path}");
+        }
+        assert_eq!((ask("/status", token).status, ask("/status", other).status), (403, 200));
+    }
+}
+
 /// A proxy on `gw`, between `cli` and the gateway.
 struct Proxy(Child);
 
@@ -167,7 +213,7 @@ lab_test! {
     fn players_and_websockets_come_through_nginx(lab) {
         through(lab, "nginx", "nginx-light", |folder, gateway| {
             let text = format!(
-                "daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n\
+                "daemon off; master_process off; user root; pid {folder}/pid; error_log {folder}/error.log;\n\
                  events {{}}\n\
                  http {{\n\
                  access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;\n\
