@@ -101,7 +101,7 @@ lab_test! {
         let file = folder.path().join("wscast.toml");
         let (token, other) = ("token-of-the-viewer-which-is-long-enough", "token-of-the-box-which-is-long-enough-too");
         let text = format!(
-            "interface = \"lan0\"\nannouncements = [\"lan0\"]\n\
+            "listen = [\"10.9.0.1:0\"]\ninterface = \"lan0\"\nannouncements = [\"lan0\"]\n\
              [streams.news]\ngroup = \"239.1.2.3:5000\"\n[streams.secret]\ngroup = \"239.1.2.4:5000\"\n\
              [principals.viewer]\ntokens = [\"{}\"]\nstreams = [\"news\"]\n\
              [principals.box]\ntokens = [\"{}\"]\nstatus = true\n\
@@ -109,7 +109,7 @@ lab_test! {
             TokenDigest::of(token.as_bytes()), TokenDigest::of(other.as_bytes())
         );
         std::fs::write(&file, text).unwrap();
-        let gateway = TestGateway::start(lab, &["--config", file.to_str().unwrap()]);
+        let gateway = TestGateway::start_with(lab, &["--config", file.to_str().unwrap()]);
         let ask = |path: &str, token: &str| {
             let host = gateway.address;
             let who = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
