@@ -1,6 +1,7 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
 mod linking;
+mod memory;
 pub mod reload;
 pub mod setup;
 pub mod vitals;
@@ -21,11 +22,13 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::gateway::memory::Marks;
 use crate::gateway::setup::SetupError;
 use crate::gateway::vitals::{Heart, Pulse, Vitals};
 use crate::hub::announcing;
 use crate::hub::echo::Senders;
 use crate::hub::hub::Hub;
+use crate::hub::pressure::Pressure;
 use crate::hub::quota::Quota;
 use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
@@ -35,6 +38,7 @@ use crate::model::status::ConfigurationStatus;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
+use crate::web::answers::Answers;
 use crate::web::asking::Callers;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::refusal::Refusal;
@@ -52,6 +56,8 @@ pub struct Gateway {
     running: tokio::sync::Mutex<Config>,
     /// One for each listener.
     pulses: Vec<Pulse>,
+    /// From where on memory is short.
+    marks: Arc<Marks>,
 }
 
 struct Shard {
@@ -115,6 +121,8 @@ impl Gateway {
         let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let setup = setup::prepare(config)?;
         let config = setup.config.clone();
+        let pressure = Arc::new(Pressure::default());
+        let marks = Marks::of(&setup);
         let facts = Arc::new(Facts {
             id: format!("{:016x}", random::number()),
             started: now,
@@ -123,7 +131,10 @@ impl Gateway {
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
-            admission: Admission::new(&config.limits),
+            admission: Admission::new(&config.limits, now),
+            pressure: Arc::clone(&pressure),
+            answers: Answers::default(),
+            panics: AtomicU64::new(0),
             turned_away: Mutex::default(),
             announcements: Arc::default(),
             callers: Callers::default(),
@@ -135,7 +146,7 @@ impl Gateway {
             }),
         });
         setup::describe(&setup);
-        let quota = Quota::new(&config.limits, now);
+        let quota = Quota::new(&config.limits, Arc::clone(&pressure), now);
         let common = Common {
             setup,
             facts: Arc::clone(&facts),
@@ -153,6 +164,13 @@ impl Gateway {
         let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
+        let (watched, draining) = (Arc::clone(&marks), facts.draining.clone());
+        acceptor.spawn(async move {
+            tokio::select! {
+                () = memory::watch(&pressure, &watched) => {}
+                () = draining.cancelled() => {}
+            }
+        });
         for listener in listeners {
             let (pulse, mut heart) = Pulse::new();
             pulses.push(pulse);
@@ -174,7 +192,7 @@ impl Gateway {
             });
         }
         let running = tokio::sync::Mutex::new(config);
-        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links })
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, marks })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.

@@ -65,6 +65,7 @@ impl Gateway {
         }
         self.facts.admission.adopt(&setup.config.limits, now);
         self.quota.apply(&setup.config.limits, now);
+        self.marks.set(&setup);
         linking::adopt(&self.facts, &setup.config).await;
         *running = setup.config.clone();
         let mut answers = Vec::new();

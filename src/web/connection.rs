@@ -1,11 +1,19 @@
-//! One TCP connection: whose it is, and its right to be there.
+//! One TCP connection: who is at its other end, how it is bounded, and how it is cut off.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
+use socket2::SockRef;
 use tokio::sync::Notify;
 
+use crate::model::bucket::TokenBucket;
+use crate::model::limits::Limits;
 use crate::model::principal::Credential;
+use crate::sys::random;
 use crate::web::access::{Identity, unix_now};
 use crate::web::admission::Admitted;
 use crate::web::gate::Caller;
@@ -14,6 +22,9 @@ use crate::web::server::Server;
 use crate::web::setup::Setup;
 use crate::web::usage::Seat;
 
+/// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
+const AFTER_STALL: Duration = Duration::from_secs(10);
+
 /// One TCP connection.
 pub struct Connection {
     /// The client.
@@ -21,10 +32,14 @@ pub struct Connection {
     /// Our own address on it.
     pub local: SocketAddr,
     /// Notified to cut it off.
-    pub cut: Notify,
+    pub cut: Arc<Notify>,
+    since: Instant,
     admitted: RefCell<Admitted>,
+    answered: Cell<bool>,
     /// Who asked for what is conversed on it.
     caller: RefCell<Option<Caller>>,
+    /// The rate of requests, where there is one.
+    requests: Option<RefCell<TokenBucket>>,
     /// Who that is, by what was shown, where that is known.
     identity: RefCell<Option<Identity>>,
     /// Its place among the sessions of that principal.
@@ -32,25 +47,39 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// From `peer` to our address `local`; nobody has asked for anything on it yet.
+    /// From `peer` to `local`, admitted.
     #[must_use]
-    pub fn new(peer: SocketAddr, local: SocketAddr, admitted: Admitted) -> Self {
+    pub fn new(peer: SocketAddr, local: SocketAddr, admitted: Admitted, limits: &Limits) -> Self {
+        let since = admitted.since();
         Connection {
             peer,
             local,
-            cut: Notify::new(),
+            cut: admitted.cut(),
+            since,
             admitted: RefCell::new(admitted),
+            answered: Cell::new(false),
             caller: RefCell::default(),
+            requests: limits.requests.map(|rate| {
+                RefCell::new(TokenBucket::new(u64::from(rate), 2 * u64::from(rate), Instant::now()))
+            }),
             identity: RefCell::default(),
             seat: RefCell::default(),
         }
     }
 
     /// A request's head has been read whole.
-    pub fn request_arrived(&self) {
+    ///
+    /// # Errors
+    /// 429 for more requests a second than one connection may make.
+    pub fn request_arrived(&self, now: Instant) -> Result<(), Refusal> {
         self.admitted.borrow_mut().handshake_done();
         self.seat.take();
         self.identity.take();
+        if self.requests.as_ref().is_none_or(|requests| requests.borrow_mut().take(1, now)) {
+            return Ok(());
+        }
+        let reason = "too_many: requests a second on this connection (--limit requests)";
+        Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason))
     }
 
     /// What is conversed on it is `identity`'s, until another request comes.
@@ -108,4 +137,39 @@ impl Connection {
         self.identity.replace(Some(again));
         Ok(())
     }
+
+    /// A request has been answered.
+    pub fn request_answered(&self) {
+        self.answered.set(true);
+    }
+
+    /// Waits until the first request should have been answered, and for ever when it has been.
+    pub async fn handshake_overdue(&self, most: Duration) {
+        tokio::time::sleep_until((self.since + most).into()).await;
+        if self.answered.get() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// When a connection that begins now ends, by the limit `lifetime`: a tenth earlier or later, so that those who came
+/// together do not go together.
+#[must_use]
+pub fn expiry(limits: &Limits, now: Instant) -> Option<Instant> {
+    let lifetime = limits.lifetime?;
+    let spread = Duration::from_nanos(random::number() % (lifetime.as_nanos() / 5).max(1) as u64);
+    Some(now + lifetime - lifetime / 10 + spread)
+}
+
+/// Bounds what the kernel keeps for a client, so that no policy of ours is hidden by it.
+///
+/// # Errors
+/// As the kernel gives them, mostly that the connection is gone.
+pub fn prepare(stream: &std::net::TcpStream, limits: &Limits) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_send_buffer_size(limits.socket_buffer)?;
+    socket.set_tcp_notsent_lowat(u32::try_from(limits.socket_unsent).unwrap_or(u32::MAX))?;
+    socket.set_tcp_user_timeout(limits.stall.map(|stall| stall + AFTER_STALL))
 }

@@ -9,10 +9,12 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::hub::pressure::Pressure;
 use crate::link::links::Door;
 use crate::model::announcement::Announcements;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
+use crate::web::answers::Answers;
 use crate::web::asking::Callers;
 use crate::web::setup::Setup;
 
@@ -27,6 +29,12 @@ pub struct Facts {
     pub listen: Vec<SocketAddr>,
     /// Whether sends are batched through io_uring, in words.
     pub io_uring: String,
+    /// Whether memory is short.
+    pub pressure: Arc<Pressure>,
+    /// Room for answers that are made for one client.
+    pub answers: Answers,
+    /// Panics that were contained.
+    pub panics: AtomicU64,
     /// Numbers of sessions.
     pub sessions: AtomicU64,
     /// Set once: the way to every shard.

@@ -17,17 +17,19 @@ use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
+use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::asked::Asked;
 use crate::web::asking;
 use crate::web::body::Body;
-use crate::web::connection::Connection;
-use crate::web::ending::{EndedBy, Ending};
+use crate::web::connection::{self, Connection};
+use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
 use crate::web::gate::{self, Caller};
 use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
+use crate::web::line;
 use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::{Joined, Opening};
@@ -42,10 +44,6 @@ use crate::web::ticket_office;
 use crate::web::udpxy;
 use crate::web::v1::door;
 
-/// Bytes of the request's target: path and query.
-const TARGET: usize = 4 << 10;
-/// Bytes of all header fields together.
-const HEADERS: usize = 8 << 10;
 /// The subprotocol that raw streams answer to those who offer it beside a token.
 const RAW: &str = "wscast.raw";
 
@@ -60,10 +58,13 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    connection.request_arrived();
+    let arrived = connection.request_arrived(Instant::now());
     let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
-    let answer = answer(&server, &connection, request, &mut caller).await;
+    let answer = match arrived {
+        Ok(()) => answer(&server, &connection, request, &mut caller).await,
+        Err(refusal) => Err(refusal),
+    };
     let mut response = answer.unwrap_or_else(|refusal| {
         server.count_refusal(refusal.status().as_u16());
         debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
@@ -75,6 +76,7 @@ pub async fn handle(
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
+    connection.request_answered();
     if method == Method::HEAD {
         *response.body_mut() = Body::full(Bytes::new());
     }
@@ -88,7 +90,7 @@ async fn answer(
     request: Request<Incoming>,
     passed: &mut Option<Caller>,
 ) -> Result<Response<Body>, Refusal> {
-    check_size(&request)?;
+    check_size(&request, &server.config().limits)?;
     if let Some(file) = library::file(request.uri().path()) {
         server.setup().gate.check_host(&request, connection.local)?;
         only_reading(&request)?;
@@ -113,6 +115,9 @@ async fn answer(
             if server.facts().draining.is_cancelled() {
                 return Err(Refusal::overload("draining: the gateway is stopping"));
             }
+            if server.facts().pressure.is_high() {
+                return Err(Refusal::memory());
+            }
             Ok(text("ready\n"))
         }
         "/api/v1/status" => {
@@ -120,7 +125,7 @@ async fn answer(
                 return Ok(options);
             }
             asking::operator(server, connection, &request)?;
-            Ok(json(&server.gateway_status().await))
+            json(server, &server.gateway_status().await)
         }
         "/status" | "/status/" => {
             if let Some(options) = readable_by_pages(&request)? {
@@ -165,7 +170,7 @@ async fn answer(
                 .iter()
                 .map(super::super::lan::interface::Interface::status)
                 .collect();
-            Ok(json(&All { interfaces }))
+            json(server, &All { interfaces })
         }
         "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
         "/v1" => door::open(server, connection, request, &caller),
@@ -189,6 +194,9 @@ async fn stream(
         }
         if server.facts().draining.is_cancelled() {
             return Err(Refusal::overload("draining: the gateway is stopping"));
+        }
+        if server.facts().pressure.is_high() {
+            return Err(Refusal::memory());
         }
         let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
         let opening = Opening::check(wanted, &server.config(), identity.grant(), &server.hub().interfaces())?;
@@ -248,18 +256,19 @@ fn wanted(request: &Request<Incoming>) -> Result<StreamRequest, Refusal> {
 }
 
 /// Bounds what hyper lets through, in words.
-fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > TARGET {
+    if target > limits.url_size {
         return Err(Refusal::new(
             StatusCode::URI_TOO_LONG,
-            format!("too_long: a URL of {target} bytes, at most {TARGET}"),
+            format!("too_long: a URL of {target} bytes, at most {} (--limit url-size)", limits.url_size),
         ));
     }
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers > HEADERS {
-        let reason = format!("too_long: {headers} bytes of headers, at most {HEADERS}");
+    if headers > limits.header_size {
+        let most = limits.header_size;
+        let reason = format!("too_long: {headers} bytes of headers, at most {most} (--limit header-size)");
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
     }
     Ok(())
@@ -310,9 +319,12 @@ fn text(text: &'static str) -> Response<Body> {
     whole("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
 
-fn json<T: Serialize>(value: &T) -> Response<Body> {
+/// A client who does not read it holds room that others need too.
+fn json<T: Serialize>(server: &Server, value: &T) -> Result<Response<Body>, Refusal> {
     let text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| error.to_string().into_bytes());
-    whole("application/json", Bytes::from(text))
+    let body = server.facts().answers.body(text);
+    let body = body.ok_or_else(|| Refusal::overload("too many answers wait to be read by others"))?;
+    Ok(whole("application/json", body))
 }
 
 fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
@@ -353,6 +365,8 @@ struct HttpSession {
     connection: Rc<Connection>,
     asked: Asked,
     reader: Rc<Reader>,
+    /// When it has lasted long enough.
+    expires: Option<Instant>,
 }
 
 impl HttpSession {
@@ -375,6 +389,7 @@ impl HttpSession {
             connection,
             asked: opening.asked.clone(),
             reader: Rc::clone(&reader),
+            expires: connection::expiry(&server.config().limits, Instant::now()),
         });
         info!(session = session.number, peer = %session.peer, group = %opening.group, interface = opening.interface, "http session opened");
         let registered = server.register(Rc::clone(&session) as _);
@@ -386,10 +401,11 @@ impl HttpSession {
             };
             let code = match reason.split(':').next() {
                 Some("slow_consumer") => 4508,
-                Some("draining" | "reloaded") => 1001,
+                Some("draining" | "reloaded" | "lifetime") => 1001,
                 Some("unauthorized") => 4401,
                 Some("not_allowed") => 4403,
                 Some("not_found") => 4404,
+                Some("internal") => OUR_MISTAKE,
                 _ => 1000,
             };
             session.server.closed(session.status(), &Ending { code, reason, by });
@@ -401,6 +417,9 @@ impl HttpSession {
 
 impl Conversation for HttpSession {
     fn tick(&self, now: Instant) {
+        if self.expires.is_some_and(|expires| now >= expires) {
+            self.reader.end(line::LIFETIME);
+        }
         if let Some(stall) = self.server.config().limits.stall
             && self.reader.stalled_for(now) >= stall
         {

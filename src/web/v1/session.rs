@@ -67,7 +67,7 @@ impl Session {
             number: server.next_session(),
             wants_token: Cell::new(connection.identity().is_none().then_some(now + AUTH)),
             opened: now,
-            line: Line::new(now),
+            line: Line::new(&server.config().limits, now),
             egress: Egress::new(hub.lag_bounds(), server.rest_pool(), Rc::clone(hub.gathering())),
             joined: RefCell::default(),
             sending: Sending::new(asking::session_rate(server, &connection)),
