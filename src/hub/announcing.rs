@@ -43,6 +43,8 @@ impl Subscriber for Listener {
         self.next.set(log.head_sequence());
     }
 
+    fn fail(&self) {}
+
     fn evicting(&self, log: &Log, slot: usize, _: u64) {
         self.flush(log, slot);
     }

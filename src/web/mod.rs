@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod answer;
 pub mod answers;
 pub mod asked;
 pub mod asking;

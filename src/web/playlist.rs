@@ -1,8 +1,6 @@
 //! `/playlist.m3u`: the streams that the caller may receive, for players.
 
-use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 use crate::model::announcement::Counts;
@@ -15,6 +13,7 @@ use crate::model::request::Target;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::model::transport::Transport;
+use crate::web::answer::made;
 use crate::web::body::Body;
 use crate::web::opening::holds_on;
 use crate::web::refusal::Refusal;
@@ -66,14 +65,7 @@ pub fn page(
         }
     }
     drop(announced);
-    let text = Bytes::from(playlist::write(&entries, base));
-    let length = text.len();
-    let mut response = Response::new(Body::full(text));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("audio/x-mpegurl; charset=utf-8"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    made(server, "audio/x-mpegurl; charset=utf-8", playlist::write(&entries, base).into_bytes())
 }
 
 /// Whether `grant` allows what is announced on `interface`.
