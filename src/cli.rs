@@ -3,6 +3,7 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
+mod listening;
 mod trust;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +14,12 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::listening::ListeningArgs;
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, Overrides};
 use crate::model::group::{Group, GroupError};
 use crate::model::limits::LimitSetting;
+use crate::model::listener::ListenAddress;
 use crate::model::policy::Spec;
 use crate::model::quantity::{parse_duration, parse_size};
 use crate::model::selector::InterfaceSelector;
@@ -73,15 +76,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "WSCAST_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Address to listen on, repeatable; port 0 picks a free one [default: 127.0.0.1:8080]
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "WSCAST_LISTEN",
-        value_delimiter = ',',
-        value_parser = parse_listen
-    )]
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, repeatable: ADDR:PORT, where port 0 picks a free one, or unix:/PATH [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", env = "WSCAST_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<ListenAddress>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub listening: ListeningArgs,
 
     /// Interface to join and send on, by name, address or index [default: what the routing table names]
     #[arg(long, value_name = "NAME|ADDRESS|INDEX", env = "WSCAST_INTERFACE")]
@@ -170,6 +171,9 @@ impl ServeArgs {
     /// What the flags and the environment say, `config` apart.
     pub fn overrides(self) -> Overrides {
         Overrides {
+            tls: self.listening.tls(),
+            trusted_proxy: self.listening.trusted_proxy,
+            proxy_protocol: self.listening.proxy_protocol,
             listen: self.listen,
             interface: self.interface,
             allow_receive: self.allow_receive,

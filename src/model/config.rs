@@ -11,7 +11,9 @@ use thiserror::Error;
 use super::config_file::{self, FileSettings};
 use super::group::Group;
 use super::limits::{LimitError, LimitSetting, Limits};
+use super::listener::{ListenAddress, Listener, ListenerParts};
 use super::policy::{Policy, ReceiveRule, Spec};
+use super::prefix::AddressPrefix;
 use super::selector::InterfaceSelector;
 pub use super::setting::{IoUring, LogFormat};
 use super::setting::{
@@ -20,12 +22,17 @@ use super::setting::{
 };
 use super::source::SourceFilter;
 use super::status::NamedStreamStatus;
+use super::tls::{TlsParts, TlsSettings, TlsSettingsError};
 
 /// A gateway's configuration, complete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where it listens, at least one address; port 0 picks a free one. Default 127.0.0.1:8080.
-    pub listen: Vec<SocketAddr>,
+    /// Where it listens, at least one; port 0 picks a free one. Default 127.0.0.1:8080.
+    pub listen: Vec<Listener>,
+    /// What listeners that do speak TLS with.
+    pub tls: Option<TlsSettings>,
+    /// Who may say for whom it connects: in a header of the PROXY protocol, or in `Forwarded` and `X-Forwarded-For`.
+    pub trusted_proxies: Vec<AddressPrefix>,
     /// Where streams are joined and sent that don't say; `None` for what the routing table names.
     pub interface: Option<InterfaceSelector>,
     /// Which groups clients may receive and send to.
@@ -79,7 +86,13 @@ pub struct NamedStream {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// [`Config::listen`].
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// What [`Config::tls`] is made of.
+    pub tls: TlsParts,
+    /// [`Config::trusted_proxies`].
+    pub trusted_proxy: Vec<AddressPrefix>,
+    /// [`Listener::proxy_protocol`] of those that don't say.
+    pub proxy_protocol: Option<bool>,
     /// [`Config::interface`].
     pub interface: Option<InterfaceSelector>,
     /// What clients may receive.
@@ -135,6 +148,9 @@ pub enum ConfigError {
     /// Limits that don't go together.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// TLS, or a proxy, that lacks something.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
     /// `listen = []`.
     #[error("no address to listen on: write listen = [\"127.0.0.1:8080\"], or leave it out")]
     NowhereToListen,
@@ -145,7 +161,7 @@ pub enum ConfigError {
     )]
     Exposed {
         /// The address that is not loopback.
-        listen: SocketAddr,
+        listen: ListenAddress,
         /// The flags that are missing.
         add: &'static str,
     },
@@ -187,13 +203,19 @@ impl Config {
         }
         limits.check()?;
 
-        let default_listen = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
-        let listen = given(overrides.listen).or(file.listen).unwrap_or_else(default_listen);
+        let default_listen = || vec![ListenerParts::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into())];
+        let listen = given(overrides.listen).map(|all| all.into_iter().map(ListenerParts::at).collect());
+        let listen = listen.or(file.listen).unwrap_or_else(default_listen);
+        let tls = overrides.tls.over(file.tls).settings()?;
+        let trusted_proxies = given(overrides.trusted_proxy).or(file.trusted_proxy).unwrap_or_default();
+        let proxied = overrides.proxy_protocol.or(file.proxy_protocol).unwrap_or(false);
+        let listener = |parts: ListenerParts| parts.listener(tls.is_some(), proxied, &trusted_proxies);
+        let listen = listen.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
         let no_auth = overrides.no_auth.or(file.no_auth).unwrap_or(false);
         let receive = given(overrides.allow_receive).or(file.allow_receive);
         check_exposure(&listen, no_auth, receive.is_some() || !file.streams.is_empty())?;
 
-        let outside = listen.iter().any(|listen| !is_loopback(listen));
+        let outside = listen.iter().any(|listen| !listen.is_local());
         let receive = match receive {
             None if !outside => ReceiveRule::AnyButDenied,
             listed => ReceiveRule::Listed(listed.unwrap_or_default()),
@@ -208,6 +230,8 @@ impl Config {
         let allow_origin = given(overrides.allow_origin).or(file.allow_origin).unwrap_or_default();
         Ok(Config {
             listen,
+            tls,
+            trusted_proxies,
             interface: overrides.interface.or(file.interface),
             policy,
             allow_host: allow_host.iter().map(|host| parse_host(host)).collect::<Result<_, _>>()?,
@@ -240,23 +264,18 @@ fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }
 
-/// True where only this machine can connect; an IPv4-mapped listener is what it maps.
-fn is_loopback(listen: &SocketAddr) -> bool {
-    listen.ip().to_canonical().is_loopback()
-}
-
-fn check_exposure(listen: &[SocketAddr], no_auth: bool, receive_given: bool) -> Result<(), ConfigError> {
+fn check_exposure(listen: &[Listener], no_auth: bool, receive_given: bool) -> Result<(), ConfigError> {
     if listen.is_empty() {
         return Err(ConfigError::NowhereToListen);
     }
-    let Some(&listen) = listen.iter().find(|listen| !is_loopback(listen)) else { return Ok(()) };
+    let Some(listen) = listen.iter().find(|listen| !listen.is_local()) else { return Ok(()) };
     let add = match (receive_given, no_auth) {
         (true, true) => return Ok(()),
         (false, false) => "--allow-receive 239.0.0.0/8 --no-auth",
         (false, true) => "--allow-receive 239.0.0.0/8",
         (true, false) => "--no-auth",
     };
-    Err(ConfigError::Exposed { listen, add })
+    Err(ConfigError::Exposed { listen: listen.at.clone(), add })
 }
 
 #[cfg(test)]
@@ -278,7 +297,7 @@ mod tests {
     #[test]
     fn defaults_are_safe() {
         let config = Config::build(None, Overrides::default()).expect("valid");
-        assert_eq!(config.listen, ["127.0.0.1:8080".parse().expect("an address")]);
+        assert_eq!(config.listen, [Listener::plain("127.0.0.1:8080".parse().expect("an address"))]);
         assert_eq!(config.policy, Policy::new(ReceiveRule::AnyButDenied, vec![]));
         assert!(!config.no_auth && !config.policy.sends_at_all() && config.allow_origin.is_empty());
         assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, None, 32));

@@ -1,8 +1,10 @@
 //! The configuration file: TOML whose keys are the flags' names, and errors that show the place.
 
+mod listening;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -15,19 +17,26 @@ use toml::Spanned;
 use super::config::{ConfigError, NamedStream};
 use super::group::Group;
 use super::limits::Limits;
+use super::listener::ListenerParts;
 use super::name::check_name;
 use super::policy::Spec;
+use super::prefix::AddressPrefix;
 use super::selector::InterfaceSelector;
 use super::setting::{
-    IoUring, LogFormat, parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl, parse_origin,
+    IoUring, LogFormat, parse_hold, parse_host, parse_linger, parse_max_ttl, parse_origin,
     parse_receive_buffer, parse_threads,
 };
 use super::source::{SourceFilter, parse_source};
+use super::tls::TlsParts;
+use listening::{RawListener, RawTls};
 
 /// What a file sets; `None` where it says nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileSettings {
-    pub(super) listen: Option<Vec<SocketAddr>>,
+    pub(super) listen: Option<Vec<ListenerParts>>,
+    pub(super) tls: TlsParts,
+    pub(super) trusted_proxy: Option<Vec<AddressPrefix>>,
+    pub(super) proxy_protocol: Option<bool>,
     pub(super) interface: Option<InterfaceSelector>,
     pub(super) allow_receive: Option<Vec<Spec>>,
     pub(super) allow_send: Option<Vec<Spec>>,
@@ -50,7 +59,10 @@ pub(super) struct FileSettings {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Raw {
-    listen: Option<List>,
+    listen: Option<Vec<RawListener>>,
+    tls: Option<RawTls>,
+    trusted_proxy: Option<List>,
+    proxy_protocol: Option<bool>,
     interface: Option<Value>,
     allow_receive: Option<List>,
     allow_send: Option<List>,
@@ -117,7 +129,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
     let raw: Raw =
         toml::from_str(text).map_err(|error| file.error(error.span().unwrap_or(0..0), error.message()))?;
     Ok(FileSettings {
-        listen: file.list(raw.listen.as_ref(), parse_listen)?,
+        listen: raw.listen.map(|all| file.listeners(&all)).transpose()?,
+        tls: raw.tls.map_or_else(|| Ok(TlsParts::default()), |tls| file.tls(tls))?,
+        trusted_proxy: file.list(raw.trusted_proxy.as_ref(), AddressPrefix::from_str)?,
+        proxy_protocol: raw.proxy_protocol,
         interface: file.value(raw.interface.as_ref(), InterfaceSelector::from_str)?,
         allow_receive: file.list(raw.allow_receive.as_ref(), Spec::from_str)?,
         allow_send: file.list(raw.allow_send.as_ref(), Spec::from_str)?,

@@ -12,6 +12,7 @@ use crate::lan::transmit::Transmitter;
 use crate::model::config::{Config, NamedStream, Overrides};
 use crate::model::group::Group;
 use crate::model::policy::Spec;
+use crate::model::listener::{ListenAddress, Listener};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::tools::counters::say;
@@ -102,7 +103,7 @@ async fn start(mut config: Config, asked: bool) -> Result<Gateway, StartError> {
     match Gateway::start(config.clone()).await {
         Err(StartError::Bind { address, .. }) if !asked => {
             say(format_args!("port {} is taken: taking a free one", address.port()));
-            config.listen = vec![SocketAddr::new(address.ip(), 0)];
+            config.listen = vec![Listener::plain(SocketAddr::new(address.ip(), 0).into())];
             Gateway::start(config).await
         }
         other => other,
@@ -113,7 +114,7 @@ fn config(arguments: &DemoArgs, interface: &Interface, streams: &[DemoStream]) -
     // The chat is the group that pages may send to.
     let silent = streams.iter().filter(|stream| stream.speaker.is_none());
     let overrides = Overrides {
-        listen: arguments.listen.into_iter().collect(),
+        listen: arguments.listen.map(ListenAddress::Tcp).into_iter().collect(),
         interface: Some(InterfaceSelector::Name(interface.name.clone())),
         allow_send: silent.map(|stream| Spec::exactly(stream.group)).collect(),
         log_format: arguments.log_format,

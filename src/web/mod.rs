@@ -21,6 +21,11 @@ pub mod rest;
 pub mod server;
 pub mod session;
 pub mod socket;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+pub mod tls;
 pub mod v1;
 pub mod websocket;
 pub mod write_path;

@@ -84,7 +84,7 @@ impl Session {
         let socket = Rc::new(stream);
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
         // What was read with the request wakes nobody.
-        let unread = !early.is_empty();
+        let unread = !early.is_empty() || socket.may_hold_input();
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
         self.egress.attach(Rc::clone(&socket));

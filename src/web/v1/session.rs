@@ -82,7 +82,7 @@ impl Session {
         let socket = Rc::new(stream);
         info!("wscast.v1 session opened");
         // What was read with the request wakes nobody.
-        let unread = !early.is_empty();
+        let unread = !early.is_empty() || socket.may_hold_input();
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
         self.hello();

@@ -1,0 +1,83 @@
+//! Where the file says to listen, and what with.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{File, Value};
+use crate::model::config::ConfigError;
+use crate::model::listener::{ListenAddress, ListenerParts, parse_mode};
+use crate::model::setting::parse_host;
+use crate::model::tls::TlsParts;
+
+/// `"ADDR:PORT"`, or a table with more of it.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "a listener is \"ADDR:PORT\", \"unix:/PATH\" or { address = \"...\", tls = true, \
+                               proxy-protocol = true, mode = \"660\" }")]
+pub(super) enum RawListener {
+    Address(Value),
+    Table(RawListenerTable),
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawListenerTable {
+    address: Value,
+    tls: Option<bool>,
+    proxy_protocol: Option<bool>,
+    mode: Option<Value>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawTls {
+    cert: Option<Paths>,
+    key: Option<Paths>,
+    dev_cert: Option<Vec<Value>>,
+    client_ca: Option<PathBuf>,
+    client_required: Option<bool>,
+}
+
+/// One path, or several.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "write a file's path, or a list of them")]
+enum Paths {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
+impl Paths {
+    fn list(paths: Option<Paths>) -> Vec<PathBuf> {
+        match paths {
+            None => Vec::new(),
+            Some(Paths::One(path)) => vec![path],
+            Some(Paths::Several(paths)) => paths,
+        }
+    }
+}
+
+impl File<'_> {
+    pub(super) fn listeners(&self, raw: &[RawListener]) -> Result<Vec<ListenerParts>, ConfigError> {
+        let listener = |raw: &RawListener| match raw {
+            RawListener::Address(address) => {
+                self.parse(address, ListenAddress::from_str).map(ListenerParts::at)
+            }
+            RawListener::Table(table) => Ok(ListenerParts {
+                at: self.parse(&table.address, ListenAddress::from_str)?,
+                tls: table.tls,
+                proxy_protocol: table.proxy_protocol,
+                mode: self.value(table.mode.as_ref(), parse_mode)?,
+            }),
+        };
+        raw.iter().map(listener).collect()
+    }
+
+    pub(super) fn tls(&self, raw: RawTls) -> Result<TlsParts, ConfigError> {
+        Ok(TlsParts {
+            certificates: Paths::list(raw.cert),
+            keys: Paths::list(raw.key),
+            dev: self.list(raw.dev_cert.as_ref(), parse_host)?,
+            client_authorities: raw.client_ca,
+            client_required: raw.client_required,
+        })
+    }
+}
