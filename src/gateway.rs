@@ -1,5 +1,7 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
+mod memory;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -19,22 +21,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::hub::echo::Senders;
-use crate::hub::hub::{Hub, log_bounds};
+use crate::hub::hub::Hub;
+use crate::hub::pressure::Pressure;
 use crate::hub::quota::Quota;
-use crate::hub::records::Records;
 use crate::hub::settings::HubSettings;
 use crate::hub::twin::Nursery;
 use crate::lan::interface::Interfaces;
 use crate::model::config::{Config, IoUring};
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
-use crate::sys::batch::BATCH;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::admission::Admission;
+use crate::web::answers::Answers;
 use crate::web::asset::Asset;
 use crate::web::refusal::Refusal;
-use crate::web::rest;
 use crate::web::server::{Facts, Server, ShardCommand};
 
 /// A running gateway.
@@ -97,12 +98,8 @@ const REFUSALS: usize = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// How long shutting down waits for conversations to end in order.
 const STOPPING: Duration = Duration::from_secs(8);
-/// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
-const BASE: u64 = 24 << 20;
 /// Bytes of a player's file; mpegts.js has 0.3 to 1 MB.
 const PLAYER: u64 = 8 << 20;
-/// Memory of one client, in bytes.
-const CLIENT: u64 = 16 << 10;
 
 impl Gateway {
     /// Starts a gateway, inside a tokio runtime, which accepts its connections; the shards bring threads of their own.
@@ -114,13 +111,19 @@ impl Gateway {
         let listeners =
             config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let bound = memory_bound(&config);
+        let bound = memory::bound(&config);
+        let pressure = Arc::new(Pressure::default());
+        let admission = Admission::new(&config.limits, now);
         let facts = Arc::new(Facts {
             id: format!("{:016x}", random::number()),
             started: now,
             listen,
             io_uring: probe_io_uring(config.io_uring)?,
             memory_bound: bound,
+            pressure: Arc::clone(&pressure),
+            admission: Arc::clone(&admission),
+            answers: Answers::default(),
+            panics: AtomicU64::new(0),
             sessions: AtomicU64::new(1),
             shards: OnceLock::new(),
             draining: CancellationToken::new(),
@@ -128,12 +131,13 @@ impl Gateway {
             player: config.player.as_deref().map(read_player).transpose()?,
         });
         warn_of(&config);
-        describe_memory(&config, bound);
+        memory::describe(&config, bound);
+        let watch = memory::Watch::new(&config, bound, Arc::clone(&pressure));
         let config = Arc::new(config);
         let common = Common {
             config: Arc::clone(&config),
             facts: Arc::clone(&facts),
-            quota: Quota::new(&config.limits, now),
+            quota: Quota::new(&config.limits, pressure, now),
             nurseries: (0..config.threads.get()).map(|_| Nursery::default()).collect(),
             senders: Arc::default(),
         };
@@ -144,9 +148,17 @@ impl Gateway {
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
-        let admission = Admission::new(&config.limits);
         let refusals = Arc::new(Semaphore::new(REFUSALS));
         let mut acceptor = JoinSet::new();
+        if let Some(watch) = watch {
+            let draining = facts.draining.clone();
+            acceptor.spawn(async move {
+                tokio::select! {
+                    () = watch.run() => {}
+                    () = draining.cancelled() => {}
+                }
+            });
+        }
         for listener in listeners {
             let door = Door {
                 facts: Arc::clone(&facts),
@@ -357,45 +369,6 @@ fn read_player(path: &Path) -> Result<Asset, StartError> {
         return Err(error(format!("it has more than {}", format_size(PLAYER as usize))));
     }
     Ok(Asset::script(bytes))
-}
-
-/// The most memory that streams and clients may take; `None` where a limit that bounds it is lifted.
-fn memory_bound(config: &Config) -> Option<u64> {
-    let (streams, clients) = (config.limits.streams?, config.limits.connections?);
-    let logs = u64::from(streams) * stream_memory(config);
-    let shards = config.threads.get() as u64;
-    let received = (BATCH * 65536) as u64;
-    Some(shards * (logs + received) + rest::POOL as u64 + u64::from(clients) * CLIENT + BASE)
-}
-
-/// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
-fn stream_memory(config: &Config) -> u64 {
-    2 * log_bounds(&config.limits).memory() + Records::memory()
-}
-
-fn describe_memory(config: &Config, bound: Option<u64>) {
-    let log = stream_memory(config);
-    let size = |bytes: u64| format_size(usize::try_from(bytes).unwrap_or(usize::MAX));
-    match (bound, config.limits.streams, config.limits.connections) {
-        (Some(bound), Some(streams), Some(clients)) => {
-            let logs = config.threads.get() as u64 * u64::from(streams) * log;
-            let base = bound - logs - u64::from(clients) * CLIENT;
-            info!(
-                bytes = bound,
-                "memory bound: {streams} streams x {log} x {threads} threads + {clients} clients x {client} + {base} base = {bound}",
-                log = size(log),
-                threads = config.threads,
-                client = size(CLIENT),
-                base = size(base),
-                bound = size(bound),
-            );
-        }
-        _ => warn!(
-            "no memory bound: limits are lifted; each stream may take {}, each client {}",
-            size(log),
-            size(CLIENT)
-        ),
-    }
 }
 
 /// Says what may surprise: lifted limits, interfaces that are not there yet.

@@ -65,6 +65,12 @@ pub enum SubscribeError {
     /// Too many joins in the last second.
     #[error("too many joins a second (--limit join-rate)")]
     JoinRate,
+    /// So many subscriptions there are already.
+    #[error("the gateway has {0} subscriptions, as many as it may (--limit subscriptions)")]
+    Subscriptions(u32),
+    /// Nothing new is begun.
+    #[error("memory is short, and nothing new is joined (--limit memory)")]
+    Memory,
     /// The kernel refused, and no change of the interface would help.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -79,6 +85,17 @@ pub enum SenderError {
     /// The socket could not be made.
     #[error(transparent)]
     Transmit(#[from] TransmitError),
+}
+
+impl From<OverQuota> for SubscribeError {
+    fn from(over: OverQuota) -> Self {
+        match over {
+            OverQuota::Streams(most) => SubscribeError::Streams(most),
+            OverQuota::Rate => SubscribeError::JoinRate,
+            OverQuota::Subscriptions(most) => SubscribeError::Subscriptions(most),
+            OverQuota::Memory => SubscribeError::Memory,
+        }
+    }
 }
 
 /// How long after a change the hub looks: what comes together is looked at together.
@@ -161,13 +178,11 @@ impl Hub {
     /// [`SubscribeError`] when a new stream would be more than may be joined, or can't be joined.
     pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
         self.take_up_twins();
+        self.quota.room_to_subscribe()?;
         if let Some(stream) = self.running(key) {
             return Ok(stream);
         }
-        let place = self.quota.place(key, Instant::now()).map_err(|over| match over {
-            OverQuota::Streams(most) => SubscribeError::Streams(most),
-            OverQuota::Rate => SubscribeError::JoinRate,
-        })?;
+        let place = self.quota.place(key, Instant::now())?;
         self.look();
         let run = Arc::new(Run::new(self.quota.number(), Instant::now()));
         let stream = self.start(Twin { key: key.clone(), run, place, membership: None })?;

@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod budget;
+pub mod containment;
 pub mod cursor;
 pub mod echo;
 pub mod gathering;
@@ -11,6 +12,7 @@ pub mod key;
 pub mod ledger;
 pub mod log;
 pub mod outage;
+pub mod pressure;
 pub mod quota;
 pub mod records;
 pub mod run;

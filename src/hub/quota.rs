@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::hub::budget::SharedBudget;
 use crate::hub::key::StreamKey;
+use crate::hub::pressure::Pressure;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
 use crate::model::limits::Limits;
@@ -15,6 +16,9 @@ use crate::model::limits::Limits;
 #[derive(Debug)]
 pub struct Quota {
     streams: Option<u32>,
+    most_subscriptions: Option<u32>,
+    subscriptions: AtomicU32,
+    pressure: Arc<Pressure>,
     joined: Mutex<Joined>,
     numbers: AtomicU32,
     group_rate: Option<u32>,
@@ -39,6 +43,10 @@ pub enum OverQuota {
     Streams(u32),
     /// Too many joins in the last second.
     Rate,
+    /// There are that many subscriptions already.
+    Subscriptions(u32),
+    /// Memory is short.
+    Memory,
 }
 
 /// The right to run one stream on one shard; given back when dropped.
@@ -49,15 +57,19 @@ pub struct Place {
 }
 
 impl Quota {
-    /// From the limits `streams`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
+    /// From the limits `streams`, `subscriptions`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
+    /// Under `pressure` nothing is joined.
     #[must_use]
-    pub fn new(limits: &Limits, now: Instant) -> Arc<Self> {
+    pub fn new(limits: &Limits, pressure: Arc<Pressure>, now: Instant) -> Arc<Self> {
         // One session may open all the streams it is allowed at once.
         let burst =
             |rate: u32| u64::from(rate.saturating_mul(2).max(limits.streams_per_session.unwrap_or(0)));
         let rate = limits.join_rate.map(|rate| TokenBucket::new(u64::from(rate), burst(rate), now));
         Arc::new(Quota {
             streams: limits.streams,
+            most_subscriptions: limits.subscriptions,
+            subscriptions: AtomicU32::new(0),
+            pressure,
             joined: Mutex::new(Joined { shards: HashMap::new(), rate }),
             numbers: AtomicU32::new(1),
             group_rate: limits.send_rate_per_group,
@@ -75,6 +87,9 @@ impl Quota {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         let known = joined.shards.get(key).copied().unwrap_or(0);
         if known == 0 {
+            if self.pressure.is_high() {
+                return Err(OverQuota::Memory);
+            }
             if let Some(most) = self.streams
                 && joined.shards.len() >= most as usize
             {
@@ -86,6 +101,20 @@ impl Quota {
         }
         joined.shards.insert(key.clone(), known + 1);
         Ok(Place { quota: Arc::clone(self), key: key.clone() })
+    }
+
+    /// Whether there may be one subscription more. Those that are asked for at the same moment on several shards, or by
+    /// one request for several interfaces, are all let in.
+    ///
+    /// # Errors
+    /// [`OverQuota::Subscriptions`].
+    pub fn room_to_subscribe(&self) -> Result<(), OverQuota> {
+        match self.most_subscriptions {
+            Some(most) if self.subscriptions.load(Ordering::Relaxed) >= most => {
+                Err(OverQuota::Subscriptions(most))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A number for a stream.
@@ -109,6 +138,16 @@ impl Quota {
 }
 
 impl Place {
+    /// One subscription more.
+    pub fn subscribed(&self) {
+        self.quota.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One subscription less.
+    pub fn unsubscribed(&self) {
+        self.quota.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// The right of another shard to run the same stream.
     #[must_use]
     pub fn another(&self) -> Place {

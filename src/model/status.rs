@@ -53,6 +53,14 @@ pub struct GatewayStatus {
     pub memory_bound_bytes: Option<u64>,
     /// `on`, or `off` and why: whether sends to many clients are batched through io_uring.
     pub io_uring: String,
+    /// Resident memory by the last look, in bytes.
+    pub memory_resident_bytes: u64,
+    /// Whether memory is above its mark (`--limit memory`), so that nothing new is begun.
+    pub memory_short: bool,
+    /// What is open at the doors.
+    pub admission: AdmissionStatus,
+    /// Panics that were contained to a session or a stream: each is a mistake of ours.
+    pub panics: u64,
     /// True from the first signal to stop on.
     pub draining: bool,
     /// The streams that the configuration names.
@@ -61,6 +69,17 @@ pub struct GatewayStatus {
     pub policy: PolicyStatus,
     /// Whether `/player.js` is there (`--player`).
     pub player: bool,
+}
+
+/// Connections, from their acceptance to their end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AdmissionStatus {
+    /// Open TCP connections.
+    pub connections: u32,
+    /// Those of them whose first request has not been read.
+    pub handshakes: u64,
+    /// Unfinished handshakes that gave way to newer ones since the start.
+    pub gave_way: u64,
 }
 
 /// A stream that the configuration names, whether it runs or not.

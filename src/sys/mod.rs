@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod memory;
 pub mod netlink;
 pub mod random;
 pub mod socket;

@@ -1,43 +1,24 @@
-//! Who may connect now: so many at once, in all and from one address, and so many a second.
+//! Who may connect now: so many at once, in all and from one address, and so many a second; and who gives way.
 
-use std::collections::HashMap;
+mod counts;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hyper::StatusCode;
+use tokio::sync::Notify;
 
-use crate::model::bucket::TokenBucket;
 use crate::model::limits::Limits;
+use crate::model::status::AdmissionStatus;
+use crate::web::admission::counts::Counts;
 use crate::web::refusal::Refusal;
-
-/// Addresses remembered for their rate; a full table forgets those with nothing open first.
-const ADDRESSES: usize = 16_384;
 
 /// The gateway's doorman, shared by the acceptor and all connections.
 #[derive(Debug)]
 pub struct Admission {
-    connections: Option<u32>,
-    connections_per_address: Option<u32>,
-    rate_per_address: Option<u32>,
-    handshakes: Option<u32>,
-    handshakes_per_address: Option<u32>,
     counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    connections: u32,
-    handshakes: u32,
-    addresses: HashMap<IpAddr, OfAddress>,
-}
-
-#[derive(Debug, Default)]
-struct OfAddress {
-    connections: u32,
-    handshakes: u32,
-    rate: Option<TokenBucket>,
 }
 
 /// The right to one connection; given back when dropped.
@@ -45,7 +26,10 @@ struct OfAddress {
 pub struct Admitted {
     admission: Arc<Admission>,
     address: IpAddr,
-    in_handshake: bool,
+    since: Instant,
+    /// The number of its unfinished handshake.
+    handshake: Option<u64>,
+    cut: Arc<Notify>,
     /// Connections of the shard that serves it.
     shard: Option<Arc<AtomicUsize>>,
 }
@@ -53,57 +37,36 @@ pub struct Admitted {
 impl Admission {
     /// From the limits of the same names.
     #[must_use]
-    pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Admission {
-            connections: limits.connections,
-            connections_per_address: limits.connections_per_address,
-            rate_per_address: limits.connection_rate_per_address,
-            handshakes: limits.handshakes,
-            handshakes_per_address: limits.handshakes_per_address,
-            counts: Mutex::default(),
-        })
+    pub fn new(limits: &Limits, now: Instant) -> Arc<Self> {
+        Arc::new(Admission { counts: Mutex::new(Counts::new(limits, now)) })
     }
 
-    /// Asks for one connection from `address`, with its handshake.
+    /// From now on these limits count; who is in stays in.
+    pub fn adopt(&self, limits: &Limits, now: Instant) {
+        self.counts().adopt(limits, now);
+    }
+
+    /// Asks for one connection from `address`, with its handshake. Where that is one handshake more than there may be,
+    /// the oldest unfinished one gives way: whoever floods keeps out itself first, and nobody who asks at once.
     ///
     /// # Errors
     /// 429 for limits of the address, 503 for those of the gateway.
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, Refusal> {
         let address = bucketed(address);
-        let too_many = |what: &str| Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("too_many: {what}"));
-        let reached = |count: u32, most: Option<u32>| most.is_some_and(|most| count >= most);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.addresses.len() >= ADDRESSES {
-            counts.addresses.retain(|_, of| of.connections > 0);
-        }
-        let (connections, handshakes) = (counts.connections, counts.handshakes);
-        let of = counts.addresses.entry(address).or_default();
-        if let Some(rate) = self.rate_per_address {
-            let rate = u64::from(rate);
-            let bucket = of.rate.get_or_insert_with(|| TokenBucket::new(rate, rate * 2, now));
-            if !bucket.take(1, now) {
-                return Err(too_many(
-                    "connections a second from this address (--limit connection-rate-per-address)",
-                ));
-            }
-        }
-        if reached(of.connections, self.connections_per_address) {
-            return Err(too_many("connections from this address (--limit connections-per-address)"));
-        }
-        if reached(of.handshakes, self.handshakes_per_address) {
-            return Err(too_many("handshakes from this address (--limit handshakes-per-address)"));
-        }
-        if reached(connections, self.connections) {
-            return Err(Refusal::overload("as many connections as there may be (--limit connections)"));
-        }
-        if reached(handshakes, self.handshakes) {
-            return Err(Refusal::overload("as many handshakes as there may be (--limit handshakes)"));
-        }
-        of.connections += 1;
-        of.handshakes += 1;
-        counts.connections += 1;
-        counts.handshakes += 1;
-        Ok(Admitted { admission: Arc::clone(self), address, in_handshake: true, shard: None })
+        let cut = Arc::new(Notify::new());
+        let handshake = self.counts().enter(address, &cut, now).map_err(Over::refusal)?;
+        let admission = Arc::clone(self);
+        Ok(Admitted { admission, address, since: now, handshake: Some(handshake), cut, shard: None })
+    }
+
+    /// What is open now, and what has given way.
+    #[must_use]
+    pub fn status(&self) -> AdmissionStatus {
+        self.counts().status()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,31 +77,59 @@ impl Admitted {
         self.shard = Some(connections);
     }
 
+    /// When the connection was accepted.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Notified when the connection has to end at once: it gave way while its handshake was unfinished.
+    #[must_use]
+    pub fn cut(&self) -> Arc<Notify> {
+        Arc::clone(&self.cut)
+    }
+
     /// The first request has been read whole: the handshake no longer counts.
     pub fn handshake_done(&mut self) {
-        if std::mem::take(&mut self.in_handshake) {
-            let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.handshakes -= 1;
-            if let Some(of) = counts.addresses.get_mut(&self.address) {
-                of.handshakes -= 1;
-            }
+        if let Some(handshake) = self.handshake.take() {
+            self.admission.counts().finish(handshake);
         }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.handshake_done();
         if let Some(shard) = &self.shard {
             shard.fetch_sub(1, Ordering::Relaxed);
         }
-        let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.connections -= 1;
-        if let Some(of) = counts.addresses.get_mut(&self.address) {
-            of.connections -= 1;
-            // Without a rate there is nothing to remember.
-            if of.connections == 0 && of.rate.is_none() {
-                counts.addresses.remove(&self.address);
+        self.admission.counts().leave(self.address, self.handshake, Instant::now());
+    }
+}
+
+/// The limit that a connection would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    AddressRate,
+    AddressConnections,
+    Connections,
+    Rate,
+}
+
+impl Over {
+    fn refusal(self) -> Refusal {
+        let too_many = |what: &str| Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("too_many: {what}"));
+        match self {
+            Over::AddressRate => {
+                too_many("connections a second from this address (--limit connection-rate-per-address)")
+            }
+            Over::AddressConnections => {
+                too_many("connections from this address (--limit connections-per-address)")
+            }
+            Over::Connections => {
+                Refusal::overload("as many connections as there may be (--limit connections)")
+            }
+            Over::Rate => {
+                Refusal::overload("as many connections a second as may be (--limit connection-rate)")
             }
         }
     }
@@ -153,57 +144,4 @@ fn bucketed(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Limits {
-        Limits {
-            connections: Some(3),
-            connections_per_address: Some(2),
-            handshakes: None,
-            handshakes_per_address: Some(1),
-            connection_rate_per_address: None,
-            ..Limits::default()
-        }
-    }
-
-    #[test]
-    fn places_are_counted_and_given_back() {
-        let admission = Admission::new(&limits());
-        let now = Instant::now();
-        let [a, b, c]: [IpAddr; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
-        let mut first = admission.admit(a, now).unwrap();
-        assert_eq!(admission.admit(a, now).unwrap_err().status(), 429);
-        first.handshake_done();
-        let mut second = admission.admit(a, now).unwrap();
-        second.handshake_done();
-        assert_eq!(admission.admit(a, now).unwrap_err().status(), 429);
-        let _third = admission.admit(b, now).unwrap();
-        assert_eq!(admission.admit(c, now).unwrap_err().status(), 503);
-        drop(first);
-        assert!(admission.admit(c, now).is_ok());
-    }
-
-    #[test]
-    fn an_ipv6_household_is_one_address() {
-        let admission = Admission::new(&limits());
-        let now = Instant::now();
-        let _first = admission.admit("2001:db8::1".parse().unwrap(), now).unwrap();
-        assert!(admission.admit("2001:db8::2".parse().unwrap(), now).is_err());
-        assert!(admission.admit("2001:db8:0:1::2".parse().unwrap(), now).is_ok());
-    }
-
-    #[test]
-    fn a_rate_lets_through_twice_itself_at_once() {
-        let admission = Admission::new(&Limits {
-            connection_rate_per_address: Some(2),
-            handshakes_per_address: None,
-            connections_per_address: None,
-            connections: None,
-            ..limits()
-        });
-        let now = Instant::now();
-        let address = "10.0.0.1".parse().unwrap();
-        assert_eq!((0..10).filter(|_| admission.admit(address, now).is_ok()).count(), 4);
-    }
-}
+mod tests;

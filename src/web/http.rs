@@ -18,10 +18,12 @@ use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::frame;
+use crate::model::limits::Limits;
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::body::Body;
-use crate::web::ending::{EndedBy, Ending};
+use crate::web::connection::{self, Connection};
+use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
 use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
@@ -31,14 +33,10 @@ use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
-use crate::web::server::{Connection, Conversation, Server};
+use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
 use crate::web::v1::door;
 
-/// Bytes of the request's target: path and query.
-const TARGET: usize = 4 << 10;
-/// Bytes of all header fields together.
-const HEADERS: usize = 8 << 10;
 /// The subprotocol that raw streams answer to those who offer it beside a token.
 const RAW: &str = "wscast.raw";
 
@@ -53,10 +51,13 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    connection.request_arrived();
+    let arrived = connection.request_arrived(Instant::now());
     let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
-    let answer = answer(&server, &connection, request, &mut caller).await;
+    let answer = match arrived {
+        Ok(()) => answer(&server, &connection, request, &mut caller).await,
+        Err(refusal) => Err(refusal),
+    };
     let mut response = answer.unwrap_or_else(|refusal| {
         server.count_refusal(refusal.status().as_u16());
         debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
@@ -68,6 +69,7 @@ pub async fn handle(
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
+    connection.request_answered();
     if method == Method::HEAD {
         *response.body_mut() = Body::full(Bytes::new());
     }
@@ -81,7 +83,7 @@ async fn answer(
     request: Request<Incoming>,
     passed: &mut Option<Caller>,
 ) -> Result<Response<Body>, Refusal> {
-    check_size(&request)?;
+    check_size(&request, &server.config().limits)?;
     if let Some(file) = library::file(request.uri().path()) {
         server.gate().check_host(&request, connection.local)?;
         only_reading(&request)?;
@@ -105,13 +107,16 @@ async fn answer(
             if server.facts().draining.is_cancelled() {
                 return Err(Refusal::overload("draining: the gateway is stopping"));
             }
+            if server.facts().pressure.is_high() {
+                return Err(Refusal::memory());
+            }
             Ok(text("ready\n"))
         }
         "/api/v1/status" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
-            Ok(json(&server.gateway_status().await))
+            json(server, &server.gateway_status().await)
         }
         "/api/v1/interfaces" => {
             if let Some(options) = readable_by_pages(&request)? {
@@ -127,7 +132,7 @@ async fn answer(
                 .iter()
                 .map(super::super::lan::interface::Interface::status)
                 .collect();
-            Ok(json(&All { interfaces }))
+            json(server, &All { interfaces })
         }
         "/v1" => door::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
@@ -149,6 +154,9 @@ fn stream(
         }
         if server.facts().draining.is_cancelled() {
             return Err(Refusal::overload("draining: the gateway is stopping"));
+        }
+        if server.facts().pressure.is_high() {
+            return Err(Refusal::memory());
         }
         let opening = Opening::check(wanted, server.config(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
@@ -222,18 +230,19 @@ fn wanted(request: &Request<Incoming>) -> Result<StreamRequest, Refusal> {
 }
 
 /// Bounds what hyper lets through, in words.
-fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > TARGET {
+    if target > limits.url_size {
         return Err(Refusal::new(
             StatusCode::URI_TOO_LONG,
-            format!("too_long: a URL of {target} bytes, at most {TARGET}"),
+            format!("too_long: a URL of {target} bytes, at most {} (--limit url-size)", limits.url_size),
         ));
     }
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers > HEADERS {
-        let reason = format!("too_long: {headers} bytes of headers, at most {HEADERS}");
+    if headers > limits.header_size {
+        let most = limits.header_size;
+        let reason = format!("too_long: {headers} bytes of headers, at most {most} (--limit header-size)");
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
     }
     Ok(())
@@ -284,9 +293,12 @@ fn text(text: &'static str) -> Response<Body> {
     whole("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
 
-fn json<T: Serialize>(value: &T) -> Response<Body> {
+/// A client who does not read it holds room that others need too.
+fn json<T: Serialize>(server: &Server, value: &T) -> Result<Response<Body>, Refusal> {
     let text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| error.to_string().into_bytes());
-    whole("application/json", Bytes::from(text))
+    let body = server.facts().answers.body(text);
+    let body = body.ok_or_else(|| Refusal::overload("too many answers wait to be read by others"))?;
+    Ok(whole("application/json", body))
 }
 
 fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
@@ -323,6 +335,8 @@ struct HttpSession {
     peer: SocketAddr,
     connection: Rc<Connection>,
     reader: Rc<Reader>,
+    /// When it has lasted long enough.
+    expires: Option<Instant>,
 }
 
 impl HttpSession {
@@ -343,6 +357,7 @@ impl HttpSession {
             peer: connection.peer,
             connection,
             reader: Rc::clone(&reader),
+            expires: connection::expiry(&server.config().limits, Instant::now()),
         });
         info!(session = session.number, peer = %session.peer, group = %opening.group, interface = opening.interface, "http session opened");
         let registered = server.register(Rc::clone(&session) as _);
@@ -353,7 +368,9 @@ impl HttpSession {
                 None => (String::new(), EndedBy::Client),
             };
             let code = if reason.starts_with("slow_consumer") { 4508 } else { 1000 };
-            let code = if reason.starts_with("draining") { 1001 } else { code };
+            let code = if reason.starts_with("internal") { OUR_MISTAKE } else { code };
+            let leaves = reason.starts_with("draining") || reason == line::LIFETIME;
+            let code = if leaves { 1001 } else { code };
             session.server.closed(session.status(), &Ending { code, reason, by });
             drop(registered);
         };
@@ -363,6 +380,9 @@ impl HttpSession {
 
 impl Conversation for HttpSession {
     fn tick(&self, now: Instant) {
+        if self.expires.is_some_and(|expires| now >= expires) {
+            self.reader.end(line::LIFETIME);
+        }
         if let Some(stall) = self.server.config().limits.stall
             && self.reader.stalled_for(now) >= stall
         {

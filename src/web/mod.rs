@@ -1,8 +1,10 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
 pub mod admission;
+pub mod answers;
 pub mod asset;
 pub mod body;
+pub mod connection;
 pub mod control;
 pub mod egress;
 pub mod ending;

@@ -133,7 +133,10 @@ impl Opening {
     pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
         let reading = |key: &StreamKey| {
             let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
-                SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+                SubscribeError::Streams(_) | SubscribeError::Subscriptions(_) | SubscribeError::JoinRate => {
+                    Refusal::overload(error.to_string())
+                }
+                SubscribeError::Memory => Refusal::memory(),
                 SubscribeError::Join(failed) => match failed.remedy {
                     Remedy::Request => Refusal::malformed(failed.to_string()),
                     Remedy::Privilege => Refusal::not_allowed(failed.to_string()),

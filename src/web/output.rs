@@ -168,6 +168,12 @@ impl Output {
         self.wake.notify_one();
     }
 
+    /// A panic has left the write path nobody knows where, perhaps inside a frame: nothing more is written.
+    pub fn fail(&self, state: &mut OutputState) {
+        state.ending = Some(Ending::our_mistake());
+        self.lose(&mut state.flow);
+    }
+
     /// A rest has been copied for the reading `slot`. Without room for it the connection can't go on, nor be closed in
     /// order.
     pub fn hold_rest(&self, state: &mut OutputState, slot: usize) {

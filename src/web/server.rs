@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,39 +12,35 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
-use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
+use crate::hub::containment::{Panicked, contain, contain_now};
 use crate::hub::hub::Hub;
+use crate::hub::pressure::Pressure;
 use crate::lan::interface::Interface;
 use crate::model::config::Config;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
 use crate::sys::transmit_batch::TransmitBatch;
-use crate::web::admission::Admitted;
+use crate::web::admission::{Admission, Admitted};
+use crate::web::answers::Answers;
 use crate::web::asset::Asset;
-use crate::web::ending::Ending;
+use crate::web::connection::{Connection, prepare};
+use crate::web::ending::{Ending, OUR_MISTAKE};
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
 use crate::web::socket::{Carrier, Socket};
 use crate::web::v1::watching::Watching;
 
-/// From the connection to the last byte of the request's head.
-const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of a request's head that hyper reads at most; our own, smaller bounds answer in words.
-const HEAD_ROOM: usize = 16 << 10;
-/// Header fields of a request.
-const FIELDS: usize = 64;
-/// Bytes that the kernel keeps for a client who reads slowly; more would hide seconds of stale data.
-const SEND_BUFFER: usize = 128 << 10;
-/// Bytes not sent yet above which the kernel says that it is full.
-const UNSENT: u32 = 64 << 10;
-/// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
-const AFTER_STALL: Duration = Duration::from_secs(10);
+/// Bytes that hyper reads of a request's head besides its URL and its fields: the method, and what it takes to answer in
+/// words what is a little too long.
+const HEAD_ROOM: usize = 4 << 10;
+/// Bytes below which hyper takes no bound.
+const LEAST_HEAD: usize = 8 << 10;
 /// Clients that catch up between two looks at everything else: each may write as much as the kernel takes.
 const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
@@ -64,6 +59,14 @@ pub struct Facts {
     pub io_uring: String,
     /// Bound of memory in bytes, where there is one.
     pub memory_bound: Option<u64>,
+    /// Whether memory is short.
+    pub pressure: Arc<Pressure>,
+    /// The doorman.
+    pub admission: Arc<Admission>,
+    /// Room for answers that are made for one client.
+    pub answers: Answers,
+    /// Panics that were contained.
+    pub panics: AtomicU64,
     /// Numbers of sessions.
     pub sessions: AtomicU64,
     /// Set once: the way to every shard.
@@ -95,17 +98,6 @@ pub trait Conversation {
     fn drain(&self);
     /// Its books.
     fn status(&self) -> SessionStatus;
-}
-
-/// One TCP connection.
-pub struct Connection {
-    /// The client.
-    pub peer: SocketAddr,
-    /// Our own address on it.
-    pub local: SocketAddr,
-    /// Notified to cut it off.
-    pub cut: Notify,
-    admitted: RefCell<Admitted>,
 }
 
 /// One shard's front.
@@ -252,9 +244,24 @@ impl Server {
         self.facts.sessions.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Runs a conversation's task; stopping waits for it.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(task);
+    /// Runs a conversation's task; stopping waits for it. A panic ends that task alone.
+    pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let server = Rc::clone(self);
+        self.tasks.spawn_local(async move {
+            let _ = contain(task).await.inspect_err(|panicked| server.note_panic(panicked));
+        });
+    }
+
+    /// Counts and tells a contained panic.
+    fn note_panic(&self, Panicked(words): &Panicked) {
+        self.facts.panics.fetch_add(1, Ordering::Relaxed);
+        error!(panic = words, "a mistake of this program was contained: please report it");
+    }
+
+    /// Tells a panic of a session, which is counted when its books are closed, and clears what all sessions send with.
+    pub fn note_failure(&self, Panicked(words): &Panicked) {
+        self.outgoing.replace(TransmitBatch::default());
+        error!(panic = words, "a mistake of this program ends this session: please report it");
     }
 
     /// Enters a conversation among those that tick, drain and tell.
@@ -268,8 +275,11 @@ impl Server {
 
     /// Closes a session's books: one line for operators, one entry in the status.
     pub fn closed(&self, session: SessionStatus, ending: &Ending) {
+        if ending.code == OUR_MISTAKE {
+            self.facts.panics.fetch_add(1, Ordering::Relaxed);
+        }
         let sums = session.sums();
-        let (written, withheld, lost) = (sums.written, sums.withheld, sums.lost);
+        let lost = sums.lost;
         let streams: Vec<String> = session
             .subscriptions
             .iter()
@@ -282,8 +292,8 @@ impl Server {
             streams = streams.join(" "),
             seconds = session.seconds,
             bytes = session.bytes,
-            written,
-            withheld,
+            written = sums.written,
+            withheld = sums.withheld,
             lost_bytes = lost.bytes,
             lost_datagrams = lost.datagrams,
             lost_age = lost.age,
@@ -320,6 +330,10 @@ impl Server {
                 listen: self.facts.listen.iter().map(ToString::to_string).collect(),
                 threads: self.config.threads.get(),
                 memory_bound_bytes: self.facts.memory_bound,
+                memory_resident_bytes: self.facts.pressure.resident(),
+                memory_short: self.facts.pressure.is_high(),
+                admission: self.facts.admission.status(),
+                panics: self.facts.panics.load(Ordering::Relaxed),
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
                 named_streams: self.config.named_streams(),
@@ -366,7 +380,7 @@ impl Server {
         self.hub.tick();
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
-            conversation.tick(now);
+            let _ = contain_now(|| conversation.tick(now)).inspect_err(|panicked| self.note_panic(panicked));
         }
     }
 
@@ -379,14 +393,13 @@ impl Server {
     }
 
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
-        let opened = prepare(&stream, self.config.limits.stall)
+        let opened = prepare(&stream, &self.config.limits)
             .and_then(|()| stream.local_addr())
             .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
         match opened {
             Ok((local, stream)) => {
-                let admitted = RefCell::new(admitted);
-                let connection = Rc::new(Connection { peer, local, cut: Notify::new(), admitted });
-                self.tasks.spawn_local(Rc::clone(self).serve(stream, connection));
+                let connection = Rc::new(Connection::new(peer, local, admitted, &self.config.limits));
+                self.spawn(Rc::clone(self).serve(stream, connection));
             }
             Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
         }
@@ -397,14 +410,16 @@ impl Server {
             let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
             service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))
         };
+        let limits = &self.config.limits;
         let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(HEAD_ROOM)
-            .max_headers(FIELDS)
+            .header_read_timeout(limits.header_time)
+            .max_buf_size((limits.url_size + limits.header_size + HEAD_ROOM).max(LEAST_HEAD))
+            .max_headers(limits.header_fields)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut conversation = std::pin::pin!(conversation);
+        let mut overdue = std::pin::pin!(connection.handshake_overdue(limits.handshake_time));
         let mut draining = false;
         loop {
             tokio::select! {
@@ -415,6 +430,7 @@ impl Server {
                     return;
                 }
                 () = connection.cut.notified() => return,
+                () = overdue.as_mut() => return,
                 () = self.facts.draining.cancelled(), if !draining => {
                     draining = true;
                     conversation.as_mut().graceful_shutdown();
@@ -424,25 +440,8 @@ impl Server {
     }
 }
 
-impl Connection {
-    /// A request's head has been read whole.
-    pub fn request_arrived(&self) {
-        self.admitted.borrow_mut().handshake_done();
-    }
-}
-
 impl Drop for Registered {
     fn drop(&mut self) {
         self.server.conversations.borrow_mut().try_remove(self.place);
     }
-}
-
-/// Bounds what the kernel keeps for a client, so that no policy of ours is hidden by it.
-fn prepare(stream: &std::net::TcpStream, stall: Option<Duration>) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(stall.map(|stall| stall + AFTER_STALL))
 }

@@ -60,7 +60,7 @@ impl Session {
             opening,
             egress,
             subscriptions: RefCell::new(subscriptions),
-            line: Line::new(now),
+            line: Line::new(&server.config().limits, now),
             sender: RefCell::new(None),
             replies: RefCell::new(None),
             over_rate: Cell::new(None),

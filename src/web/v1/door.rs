@@ -7,9 +7,10 @@ use hyper::{Request, Response};
 use tracing::Instrument;
 
 use crate::web::body::Body;
+use crate::web::connection::Connection;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::refusal::Refusal;
-use crate::web::server::{Connection, Server};
+use crate::web::server::Server;
 use crate::web::v1::session::Session;
 
 /// The subprotocol.
@@ -32,6 +33,9 @@ pub fn open(
     }
     if server.facts().draining.is_cancelled() {
         return Err(Refusal::overload("draining: the gateway is stopping"));
+    }
+    if server.facts().pressure.is_high() {
+        return Err(Refusal::memory());
     }
     let session = Session::open(server, connection.peer);
     let span = session.span();

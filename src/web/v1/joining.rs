@@ -70,7 +70,9 @@ impl Session {
             Ok(stream) => stream,
             Err(error) => {
                 let (code, retry) = match &error {
-                    SubscribeError::Streams(_) => (ErrorCode::Overloaded, true),
+                    SubscribeError::Streams(_)
+                    | SubscribeError::Subscriptions(_)
+                    | SubscribeError::Memory => (ErrorCode::Overloaded, true),
                     SubscribeError::JoinRate => (ErrorCode::JoinRate, true),
                     SubscribeError::Join(failed) => {
                         (ErrorCode::JoinFailed, matches!(failed.remedy, Remedy::Interface | Remedy::Others))

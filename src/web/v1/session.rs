@@ -58,7 +58,7 @@ impl Session {
             number: server.next_session(),
             peer,
             opened: now,
-            line: Line::new(now),
+            line: Line::new(&server.config().limits, now),
             egress: Egress::new(hub.lag_bounds(), server.rest_pool(), Rc::clone(hub.gathering())),
             joined: RefCell::default(),
             sending: Sending::new(hub.session_rate(now)),
