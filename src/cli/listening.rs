@@ -6,8 +6,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use crate::model::prefix::AddressPrefix;
-use crate::model::setting::parse_host;
-use crate::model::tls::TlsParts;
+use crate::model::tls::{TlsParts, parse_certificate_name};
 
 /// TLS, and proxies.
 #[derive(Clone, Debug, Default, Args)]
@@ -89,7 +88,5 @@ fn parse_dev_name(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    // A certificate has an IPv6 address without its brackets.
-    let name = parse_host(text).map_err(|error| error.to_string())?;
-    Ok(name.trim_matches(['[', ']']).to_owned())
+    parse_certificate_name(text)
 }

@@ -71,6 +71,16 @@ impl Listener {
     pub fn is_local(&self) -> bool {
         self.at.is_local()
     }
+
+    /// As a browser's address line takes it: `https://ADDR:PORT`; `unix:/PATH` where there is no such form.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match (&self.at, self.tls) {
+            (ListenAddress::Unix(_), _) => self.at.to_string(),
+            (at, true) => format!("https://{at}"),
+            (at, false) => format!("http://{at}"),
+        }
+    }
 }
 
 impl ListenerParts {

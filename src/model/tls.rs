@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::setting::parse_host;
+
 /// Certificates of one gateway at most.
 pub const CERTIFICATES: usize = 64;
 
@@ -44,7 +46,9 @@ pub enum TlsSettingsError {
         keys: usize,
     },
     /// TLS is wanted and there is nothing to speak it with.
-    #[error("TLS without a certificate: give --tls-cert and --tls-key, or --dev-cert for one that is made up")]
+    #[error(
+        "TLS without a certificate: give --tls-cert and --tls-key, or --dev-cert for one that is made up"
+    )]
     NoCertificate,
     /// More than [`CERTIFICATES`].
     #[error("{0} certificates are more than 64")]
@@ -73,6 +77,16 @@ pub struct TlsParts {
     pub client_authorities: Option<PathBuf>,
     /// [`TlsSettings::client_required`].
     pub client_required: Option<bool>,
+}
+
+/// A name for a certificate that is made at start: a DNS name, or an address.
+///
+/// # Errors
+/// What can be written, in words.
+pub fn parse_certificate_name(text: &str) -> Result<String, String> {
+    let name = parse_host(text).map_err(|error| error.to_string())?;
+    // Only in URLs and `Host` has an IPv6 address brackets.
+    Ok(name.trim_matches(['[', ']']).to_owned())
 }
 
 impl TlsParts {

@@ -11,8 +11,8 @@ use crate::lan::interface::Interface;
 use crate::lan::transmit::Transmitter;
 use crate::model::config::{Config, NamedStream, Overrides};
 use crate::model::group::Group;
-use crate::model::policy::Spec;
 use crate::model::listener::{ListenAddress, Listener};
+use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::tools::counters::say;
@@ -21,6 +21,7 @@ use crate::tools::demo_source::DemoSource;
 use crate::tools::failure::Failure;
 use crate::tools::loopback;
 use crate::tools::serve::{block_on, serve, start_log};
+use crate::web::listening::ListenError;
 
 /// A stream of the demo.
 struct DemoStream {
@@ -101,7 +102,7 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
 /// Starts the gateway; where the usual port is taken and none was asked for, on a free one.
 async fn start(mut config: Config, asked: bool) -> Result<Gateway, StartError> {
     match Gateway::start(config.clone()).await {
-        Err(StartError::Bind { address, .. }) if !asked => {
+        Err(StartError::Bind(ListenError { address: ListenAddress::Tcp(address), .. })) if !asked => {
             say(format_args!("port {} is taken: taking a free one", address.port()));
             config.listen = vec![Listener::plain(SocketAddr::new(address.ip(), 0).into())];
             Gateway::start(config).await

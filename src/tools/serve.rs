@@ -11,6 +11,7 @@ use crate::gateway::{Gateway, StartError};
 use crate::model::config::LogFormat;
 use crate::tools::check_config;
 use crate::tools::failure::Failure;
+use crate::web::tls::Tls;
 
 /// Exit code of a second signal.
 const AT_ONCE: i32 = 130;
@@ -38,9 +39,12 @@ pub async fn serve(
     let (mut interrupt, mut terminate) =
         (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
     let gateway = gateway.await?;
-    for address in gateway.addresses() {
+    for listener in gateway.listeners() {
         // A script that reads the first line may have closed the pipe behind it.
-        let _ = writeln!(io::stdout(), "listening on http://{address}");
+        let _ = writeln!(io::stdout(), "listening on {}", listener.url());
+    }
+    if let Some(fingerprint) = gateway.tls().and_then(Tls::made_fingerprint) {
+        let _ = writeln!(io::stdout(), "made a certificate with SHA-256 {fingerprint}");
     }
     let _ = io::stdout().flush();
     started(&gateway)?;

@@ -51,8 +51,9 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let arrived = connection.request_arrived(Instant::now());
-    let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
+    let arrived =
+        connection.request_arrived(request.headers(), &server.config().trusted_proxies, Instant::now());
+    let (peer, method, path) = (connection.peer(), request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
     let answer = match arrived {
         Ok(()) => answer(&server, &connection, request, &mut caller).await,
@@ -89,7 +90,7 @@ async fn answer(
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.gate().check(&request, connection.local)?;
+    let caller = server.gate().check(&request, connection.local, connection.scheme())?;
     *passed = Some(caller.clone());
     let path = request.uri().path();
     if let Some(asset) = page::asset(path).or(server.facts().player.as_ref().filter(|_| path == page::PLAYER))
@@ -184,7 +185,7 @@ fn stream(
         Ok(Err(answered)) => return Ok(answered),
         Ok(Ok((opening, readings))) => {
             put_interface(&mut response, &opening);
-            let session = Session::open(server, connection.peer, opening, readings);
+            let session = Session::open(server, connection.peer(), opening, readings);
             let connection = Rc::clone(connection);
             let span = session.span();
             let conversation = async move {
@@ -201,7 +202,7 @@ fn stream(
             let code = refusal.close_code().unwrap_or(4403);
             server.count_refusal(code);
             let reason = refusal.to_string();
-            debug!(peer = %connection.peer, code, %refusal, "refused after the upgrade");
+            debug!(peer = %connection.peer(), code, %refusal, "refused after the upgrade");
             let connection = Rc::clone(connection);
             server.spawn(async move {
                 if let Some((socket, _)) = upgraded(request).await {
@@ -354,7 +355,7 @@ impl HttpSession {
             server: Rc::clone(server),
             number: server.next_session(),
             opened: Instant::now(),
-            peer: connection.peer,
+            peer: connection.peer(),
             connection,
             reader: Rc::clone(&reader),
             expires: connection::expiry(&server.config().limits, Instant::now()),

@@ -1,7 +1,9 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
+pub mod acceptor;
 pub mod admission;
 pub mod answers;
+pub mod arrival;
 pub mod asset;
 pub mod body;
 pub mod connection;
@@ -13,6 +15,7 @@ pub mod handshake;
 pub mod http;
 pub mod library;
 pub mod line;
+pub mod listening;
 pub mod opening;
 pub mod output;
 pub mod page;

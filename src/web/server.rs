@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,7 +11,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,17 +21,19 @@ use crate::hub::hub::Hub;
 use crate::hub::pressure::Pressure;
 use crate::lan::interface::Interface;
 use crate::model::config::Config;
+use crate::model::listener::Listener;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::admission::{Admission, Admitted};
 use crate::web::answers::Answers;
+use crate::web::arrival::{Arrival, Detached};
 use crate::web::asset::Asset;
-use crate::web::connection::{Connection, prepare};
+use crate::web::connection::Connection;
 use crate::web::ending::{Ending, OUR_MISTAKE};
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
-use crate::web::socket::{Carrier, Socket};
+use crate::web::socket::Socket;
 use crate::web::v1::watching::Watching;
 
 /// Bytes that hyper reads of a request's head besides its URL and its fields: the method, and what it takes to answer in
@@ -54,7 +54,7 @@ pub struct Facts {
     /// When it started.
     pub started: Instant,
     /// Where it listens.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
     /// Whether sends are batched through io_uring, in words.
     pub io_uring: String,
     /// Bound of memory in bytes, where there is one.
@@ -83,7 +83,7 @@ pub struct Facts {
 #[derive(Debug)]
 pub enum ShardCommand {
     /// To serve a connection.
-    Serve(std::net::TcpStream, SocketAddr, Admitted),
+    Serve(Detached, Box<Arrival>, Admitted),
     /// To say what it knows.
     Status(oneshot::Sender<Status>),
     /// To end all conversations and leave all groups, and to answer then.
@@ -160,7 +160,9 @@ impl Server {
                 _ = tick.tick() => self.tick(),
                 () = self.tasks.wait(), if stopped.is_some() => break,
                 command = commands.recv() => match command {
-                    Some(ShardCommand::Serve(stream, peer, admitted)) => self.accept(stream, peer, admitted),
+                    Some(ShardCommand::Serve(detached, arrival, admitted)) => {
+                        self.accept(detached, *arrival, admitted);
+                    }
                     Some(ShardCommand::Status(answer)) => {
                         // Whoever asked may have gone.
                         let _ = answer.send(self.status());
@@ -327,7 +329,7 @@ impl Server {
                 version: env!("CARGO_PKG_VERSION"),
                 id: self.facts.id.clone(),
                 uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-                listen: self.facts.listen.iter().map(ToString::to_string).collect(),
+                listen: self.facts.listen.iter().map(|listener| listener.at.to_string()).collect(),
                 threads: self.config.threads.get(),
                 memory_bound_bytes: self.facts.memory_bound,
                 memory_resident_bytes: self.facts.pressure.resident(),
@@ -392,16 +394,15 @@ impl Server {
         }
     }
 
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
-        let opened = prepare(&stream, &self.config.limits)
-            .and_then(|()| stream.local_addr())
-            .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
-        match opened {
-            Ok((local, stream)) => {
-                let connection = Rc::new(Connection::new(peer, local, admitted, &self.config.limits));
+    fn accept(self: &Rc<Self>, detached: Detached, mut arrival: Arrival, admitted: Admitted) {
+        let Some(ends) = arrival.ends else { return };
+        match detached.attach(&self.config.limits) {
+            Ok(carrier) => {
+                let stream = Socket::new(carrier, arrival.layer.take());
+                let connection = Rc::new(Connection::new(&arrival, ends, admitted, &self.config.limits));
                 self.spawn(Rc::clone(self).serve(stream, connection));
             }
-            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
+            Err(error) => debug!(peer = %ends.peer, %error, "a connection was gone before it was served"),
         }
     }
 
@@ -425,7 +426,7 @@ impl Server {
             tokio::select! {
                 result = conversation.as_mut() => {
                     if let Err(error) = result {
-                        debug!(peer = %connection.peer, %error, "connection ended");
+                        debug!(peer = %connection.peer(), %error, "connection ended");
                     }
                     return;
                 }

@@ -177,8 +177,7 @@ fn server_config(
         Some(file) => {
             let roots = Arc::new(authorities(file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-            let verifier =
-                if settings.client_required { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = if settings.client_required { verifier } else { verifier.allow_unauthenticated() };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| setup(&error))?)
         }
     };

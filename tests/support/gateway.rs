@@ -95,8 +95,8 @@ impl<'a> TestGateway<'a> {
         BufReader::new(child.stdout.take().expect("stdout is piped"))
             .read_line(&mut first)
             .expect("read the first line");
-        let address =
-            first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        let url = first.trim().strip_prefix("listening on ");
+        let address = url.and_then(|url| url.split_once("://")?.1.parse().ok());
         let Some(address) = address else {
             let status = child.wait().expect("wait for wscast");
             panic!("wscast {arguments:?} did not start: {status}, said {first:?}");

@@ -6,13 +6,15 @@ use std::str::FromStr;
 use super::{File, Value};
 use crate::model::config::ConfigError;
 use crate::model::listener::{ListenAddress, ListenerParts, parse_mode};
-use crate::model::setting::parse_host;
-use crate::model::tls::TlsParts;
+use crate::model::tls::{TlsParts, parse_certificate_name};
 
 /// `"ADDR:PORT"`, or a table with more of it.
 #[derive(serde::Deserialize)]
-#[serde(untagged, expecting = "a listener is \"ADDR:PORT\", \"unix:/PATH\" or { address = \"...\", tls = true, \
-                               proxy-protocol = true, mode = \"660\" }")]
+#[serde(
+    untagged,
+    expecting = "a listener is \"ADDR:PORT\", \"unix:/PATH\" or { address = \"...\", tls = true, \
+                               proxy-protocol = true, mode = \"660\" }"
+)]
 pub(super) enum RawListener {
     Address(Value),
     Table(RawListenerTable),
@@ -75,7 +77,7 @@ impl File<'_> {
         Ok(TlsParts {
             certificates: Paths::list(raw.cert),
             keys: Paths::list(raw.key),
-            dev: self.list(raw.dev_cert.as_ref(), parse_host)?,
+            dev: self.list(raw.dev_cert.as_ref(), parse_certificate_name)?,
             client_authorities: raw.client_ca,
             client_required: raw.client_required,
         })

@@ -37,7 +37,7 @@ pub fn open(
     if server.facts().pressure.is_high() {
         return Err(Refusal::memory());
     }
-    let session = Session::open(server, connection.peer);
+    let session = Session::open(server, connection.peer());
     let span = session.span();
     let connection = Rc::clone(connection);
     let conversation = async move {
