@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::hub::audience::adaptive_wait;
 use crate::hub::containment::contain_now;
+use crate::hub::flushes::Flushes;
 use crate::sys::uring::{SendParts, SendRing};
 
 /// Clients whose writes are handed over together; each takes about 1 KiB of the stack meanwhile, which shall stay in the
@@ -34,6 +35,7 @@ pub trait Gathered {
 pub struct Gathering {
     waiting: RefCell<Vec<Rc<dyn Gathered>>>,
     ring: Option<Rc<RefCell<SendRing>>>,
+    flushes: Rc<Flushes>,
     /// From the first client that waits until all have been written to and the hold is over.
     busy: Cell<bool>,
     begun: Notify,
@@ -43,8 +45,14 @@ pub struct Gathering {
 impl Gathering {
     /// Nobody waits yet.
     #[must_use]
-    pub fn new(ring: Option<Rc<RefCell<SendRing>>>) -> Self {
-        Gathering { ring, ..Gathering::default() }
+    pub fn new(ring: Option<Rc<RefCell<SendRing>>>, flushes: Rc<Flushes>) -> Self {
+        Gathering { ring, flushes, ..Gathering::default() }
+    }
+
+    /// Whether nobody waits to be written to.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
     }
 
     /// Something waits for `client`, which adds itself once until it is written to.
@@ -68,6 +76,7 @@ impl Gathering {
             _ => waiting.iter().for_each(|client| contained(&**client, || client.write())),
         }
         waiting.clear();
+        self.flushes.gathered_flushed();
         // Its room is used again.
         let mut later = self.waiting.borrow_mut();
         if later.is_empty() {

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::hub::budget::{Lease, SharedBudget};
 use crate::hub::cursor::{LagBounds, ReplayBounds};
 use crate::hub::echo::Echoes;
+use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
 use crate::hub::log::LogBounds;
@@ -31,7 +32,7 @@ use crate::model::group::Group;
 use crate::model::limits::Limits;
 use crate::model::selector::InterfaceSelector;
 use crate::model::setting::IoUring;
-use crate::model::status::{RECENTLY_CLOSED, StreamStatus};
+use crate::model::status::{RECENTLY_CLOSED, StreamStatus, Totals};
 use crate::sys::batch::ReceiveBatch;
 use crate::sys::netlink::{Changes, InterfaceEvents};
 use crate::sys::uring::SendRing;
@@ -51,6 +52,8 @@ pub struct Hub {
     batch: Rc<RefCell<ReceiveBatch>>,
     ring: Option<Rc<RefCell<SendRing>>>,
     gathering: Rc<Gathering>,
+    flushes: Rc<Flushes>,
+    totals: RefCell<Totals>,
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
     retry: Notify,
@@ -112,13 +115,15 @@ impl Hub {
         let lease = |shared: &Option<Arc<SharedBudget>>| {
             shared.as_ref().map(|shared| Rc::new(Lease::new(Arc::clone(shared))))
         };
-        let ring = ring(settings.io_uring);
+        let (ring, flushes) = (ring(settings.io_uring), Rc::<Flushes>::default());
         let echoes = Rc::new(Echoes::of(Arc::clone(&settings.senders)));
         let hub = Rc::new(Hub {
             gateway_lease: lease(&quota.send_rate),
             bandwidth_lease: lease(&quota.send_bandwidth),
             quota,
-            gathering: Rc::new(Gathering::new(ring.clone())),
+            gathering: Rc::new(Gathering::new(ring.clone(), Rc::clone(&flushes))),
+            flushes,
+            totals: RefCell::default(),
             ring,
             settings,
             streams: RefCell::default(),
@@ -304,6 +309,12 @@ impl Hub {
         (running, self.ended.borrow().iter().cloned().collect())
     }
 
+    /// What its streams that have ended add up to, and what its flushes were like.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals { flushes: self.flushes.counts(), ..self.totals.borrow().clone() }
+    }
+
     fn start(&self, twin: Twin) -> Result<Rc<Stream>, JoinError> {
         let settings = StreamSettings {
             log: log_bounds(&self.settings.limits),
@@ -311,6 +322,7 @@ impl Hub {
             hold: self.settings.hold,
             ring: self.ring.clone(),
             gathering: Rc::clone(&self.gathering),
+            flushes: Rc::clone(&self.flushes),
             epoch: self.epoch,
             echoes: Rc::clone(&self.echoes),
             batch: Rc::clone(&self.batch),
@@ -349,7 +361,9 @@ impl Hub {
     fn end(&self, key: &StreamKey) {
         let Some(stream) = self.streams.borrow_mut().remove(key) else { return };
         let mut ended = self.ended.borrow_mut();
-        ended.push_front(stream.status());
+        let books = stream.status();
+        self.totals.borrow_mut().stream_ended(&books);
+        ended.push_front(books);
         ended.truncate(RECENTLY_CLOSED);
     }
 

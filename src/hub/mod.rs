@@ -5,6 +5,7 @@ pub mod budget;
 pub mod containment;
 pub mod cursor;
 pub mod echo;
+pub mod flushes;
 pub mod gathering;
 #[allow(clippy::module_inception)] // the registry is the hub itself; a second noun would be a synonym
 pub mod hub;

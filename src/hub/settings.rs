@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::hub::echo::{Echoes, Senders};
+use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
 use crate::hub::log::LogBounds;
 use crate::hub::twin::Nursery;
@@ -48,6 +49,8 @@ pub struct StreamSettings {
     pub ring: Option<Rc<RefCell<SendRing>>>,
     /// The shard's clients with several streams.
     pub gathering: Rc<Gathering>,
+    /// The shard's measurements of its flushes.
+    pub flushes: Rc<Flushes>,
     /// Start of the shard's clock.
     pub epoch: Instant,
     /// Recognises what senders of the gateway sent.

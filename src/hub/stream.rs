@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tracing::{Span, info, warn};
 
 use crate::hub::audience::Audience;
+use crate::hub::flushes::Unflushed;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
 use crate::hub::log::Log;
@@ -39,6 +40,7 @@ pub struct Stream {
     record_audience: Audience,
     attachment: RefCell<Attachment>,
     ledger: Ledger,
+    unflushed: Unflushed,
     seen: RefCell<Seen>,
     outages_over: Cell<u64>,
     place: Place,
@@ -78,6 +80,7 @@ impl Stream {
                 granted: 0,
             }),
             ledger: Ledger::default(),
+            unflushed: Unflushed::default(),
             seen: RefCell::default(),
             outages_over: Cell::new(0),
             run,

@@ -7,6 +7,7 @@ pub mod control;
 pub mod forwarded;
 pub mod frame;
 pub mod group;
+pub mod histogram;
 pub mod limits;
 pub mod listener;
 pub mod name;

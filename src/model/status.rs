@@ -4,6 +4,7 @@
 //! All counters count from the start of the stream or session they stand in and never go down.
 
 mod session;
+mod totals;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub use session::{
     ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
     Withheld,
 };
+pub use totals::{FlushCounts, OTHER_CODE, SessionSums, StreamSums, Totals};
 
 /// The whole gateway at one moment.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,6 +33,9 @@ pub struct Status {
     pub refused: BTreeMap<String, u64>,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
+    /// What was done since the start: for `/metrics`.
+    #[serde(skip)]
+    pub totals: Totals,
 }
 
 /// How many ended sessions (and streams) the status remembers.
@@ -250,6 +255,7 @@ impl Status {
         self.sessions.extend(other.sessions);
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
+        self.totals.absorb(other.totals);
         for (cause, count) in other.refused {
             *self.refused.entry(cause).or_default() += count;
         }

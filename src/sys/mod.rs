@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod memory;
 pub mod netlink;
+pub mod process;
 pub mod random;
 pub mod socket;
 pub mod transmit_batch;

@@ -28,6 +28,7 @@ use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
 use crate::web::line;
+use crate::web::metrics;
 use crate::web::opening::Opening;
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
@@ -118,6 +119,10 @@ async fn answer(
                 return Ok(options);
             }
             json(server, &server.gateway_status().await)
+        }
+        "/metrics" => {
+            only_reading(&request)?;
+            Ok(metrics::page(server).await)
         }
         "/api/v1/interfaces" => {
             if let Some(options) = readable_by_pages(&request)? {

@@ -16,6 +16,7 @@ pub mod http;
 pub mod library;
 pub mod line;
 pub mod listening;
+pub mod metrics;
 pub mod opening;
 pub mod output;
 pub mod page;

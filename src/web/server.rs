@@ -1,10 +1,12 @@
 //! One shard's front: its connections, its conversations, and what it tells of them.
 
+mod telling;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -14,22 +16,20 @@ use slab::Slab;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use crate::hub::containment::{Panicked, contain, contain_now};
 use crate::hub::hub::Hub;
 use crate::hub::pressure::Pressure;
-use crate::lan::interface::Interface;
 use crate::model::config::Config;
 use crate::model::listener::Listener;
-use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status};
+use crate::model::status::{ClosedSession, SessionStatus, Status, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::admission::{Admission, Admitted};
 use crate::web::answers::Answers;
 use crate::web::arrival::{Arrival, Detached};
 use crate::web::asset::Asset;
 use crate::web::connection::Connection;
-use crate::web::ending::{Ending, OUR_MISTAKE};
 use crate::web::gate::Gate;
 use crate::web::http;
 use crate::web::rest::RestPool;
@@ -109,6 +109,7 @@ pub struct Server {
     gate: Gate,
     conversations: RefCell<Slab<Rc<dyn Conversation>>>,
     closed: RefCell<VecDeque<ClosedSession>>,
+    totals: RefCell<Totals>,
     refused: RefCell<BTreeMap<String, u64>>,
     rest_pool: Rc<RestPool>,
     scratch: Rc<RefCell<Vec<u8>>>,
@@ -139,6 +140,7 @@ impl Server {
             gate,
             conversations: RefCell::default(),
             closed: RefCell::default(),
+            totals: RefCell::default(),
             refused: RefCell::default(),
             rest_pool,
             turns: Semaphore::new(TURNS),
@@ -273,109 +275,6 @@ impl Server {
         }
         let place = self.conversations.borrow_mut().insert(conversation);
         Registered { server: Rc::clone(self), place }
-    }
-
-    /// Closes a session's books: one line for operators, one entry in the status.
-    pub fn closed(&self, session: SessionStatus, ending: &Ending) {
-        if ending.code == OUR_MISTAKE {
-            self.facts.panics.fetch_add(1, Ordering::Relaxed);
-        }
-        let sums = session.sums();
-        let lost = sums.lost;
-        let streams: Vec<String> = session
-            .subscriptions
-            .iter()
-            .map(|books| format!("{}%{}", books.group, books.interface))
-            .collect();
-        info!(
-            session = session.number,
-            peer = session.peer,
-            kind = session.kind,
-            streams = streams.join(" "),
-            seconds = session.seconds,
-            bytes = session.bytes,
-            written = sums.written,
-            withheld = sums.withheld,
-            lost_bytes = lost.bytes,
-            lost_datagrams = lost.datagrams,
-            lost_age = lost.age,
-            lost_closed = lost.closed,
-            sent = sums.sent,
-            code = ending.code,
-            by = ending.by.word(),
-            reason = ending.reason,
-            "session closed"
-        );
-        let mut closed = self.closed.borrow_mut();
-        closed.push_front(ClosedSession {
-            session,
-            code: ending.code,
-            reason: ending.reason.clone(),
-            closed_by: ending.by.word(),
-            closed_at: self.facts.started.elapsed().as_secs_f64(),
-        });
-        closed.truncate(RECENTLY_CLOSED);
-    }
-
-    /// Counts a refusal under its HTTP status or close code.
-    pub fn count_refusal(&self, code: u16) {
-        *self.refused.borrow_mut().entry(code.to_string()).or_default() += 1;
-    }
-
-    /// Asks every shard, and adds it up.
-    pub async fn gateway_status(&self) -> Status {
-        let mut whole = Status {
-            gateway: GatewayStatus {
-                version: env!("CARGO_PKG_VERSION"),
-                id: self.facts.id.clone(),
-                uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-                listen: self.facts.listen.iter().map(|listener| listener.at.to_string()).collect(),
-                threads: self.config.threads.get(),
-                memory_bound_bytes: self.facts.memory_bound,
-                memory_resident_bytes: self.facts.pressure.resident(),
-                memory_short: self.facts.pressure.is_high(),
-                admission: self.facts.admission.status(),
-                panics: self.facts.panics.load(Ordering::Relaxed),
-                io_uring: self.facts.io_uring.clone(),
-                draining: self.facts.draining.is_cancelled(),
-                named_streams: self.config.named_streams(),
-                policy: self.config.policy.status(),
-                player: self.facts.player.is_some(),
-            },
-            interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
-            ..Status::default()
-        };
-        for shard in self.facts.shards.get().into_iter().flatten() {
-            let (ask, answer) = oneshot::channel();
-            if shard.send(ShardCommand::Status(ask)).await.is_ok()
-                && let Ok(status) = answer.await
-            {
-                whole.absorb(status);
-            }
-        }
-        let turned_away = self.facts.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
-        for (status, count) in turned_away.iter() {
-            *whole.refused.entry(status.to_string()).or_default() += count;
-        }
-        whole.settle();
-        whole
-    }
-
-    fn status(&self) -> Status {
-        let (streams, ended_streams) = self.hub.status();
-        Status {
-            streams,
-            ended_streams,
-            sessions: self
-                .conversations
-                .borrow()
-                .iter()
-                .map(|(_, conversation)| conversation.status())
-                .collect(),
-            closed: self.closed.borrow().iter().cloned().collect(),
-            refused: self.refused.borrow().clone(),
-            ..Status::default()
-        }
     }
 
     fn tick(&self) {

@@ -52,7 +52,15 @@ impl Stream {
         if due(&self.record_audience) {
             self.record_audience.flush(self.records.borrow().log(), now);
         }
+        self.measure();
         more || self.log.borrow().head() - before >= PLENTY
+    }
+
+    /// The subscribers have been written to.
+    fn measure(&self) {
+        let subscribers = self.audience.len() + self.record_audience.len();
+        let gathered = self.audience.is_empty() && !self.settings.gathering.is_empty();
+        self.settings.flushes.flushed(&self.unflushed, subscribers, gathered);
     }
 
     /// Writes to all subscribers at once, due or not.
@@ -60,6 +68,7 @@ impl Stream {
         self.audience.flush_all(&self.log.borrow());
         self.record_audience.flush_all(self.records.borrow().log());
         self.settings.gathering.write_now();
+        self.measure();
     }
 
     /// When the first subscriber who was passed over is due.
@@ -87,6 +96,9 @@ impl Stream {
         let with_records = self.records.borrow().is_wanted();
         for i in 0..count {
             let received = batch.received(i);
+            if i == 0 {
+                self.unflushed.add(count, received.arrival);
+            }
             self.ledger.receive();
             if let Some(drops) = received.drops {
                 self.ledger.kernel_dropped(drops);

@@ -153,6 +153,9 @@ pub struct ClosedSession {
 }
 
 impl SessionStatus {
+    /// What [`SessionStatus::kind`] can be.
+    pub const KINDS: [&str; 3] = ["websocket", "wscast.v1", "http"];
+
     /// The sums of all its streams and senders, those that it has ended included.
     #[must_use]
     pub fn sums(&self) -> EndedParts {
@@ -164,6 +167,24 @@ impl SessionStatus {
 }
 
 impl EndedParts {
+    /// Adds other sums.
+    pub fn absorb(&mut self, other: &EndedParts) {
+        self.subscriptions += other.subscriptions;
+        self.published += other.published;
+        self.written += other.written;
+        self.withheld += other.withheld;
+        self.lost.bytes += other.lost.bytes;
+        self.lost.datagrams += other.lost.datagrams;
+        self.lost.age += other.lost.age;
+        self.lost.closed += other.lost.closed;
+        self.senders += other.senders;
+        self.accepted += other.accepted;
+        self.sent += other.sent;
+        self.refused.rate += other.refused.rate;
+        self.refused.size += other.refused.size;
+        self.refused.kernel += other.refused.kernel;
+    }
+
     /// Adds the last books of a stream that was left.
     pub fn add_subscription(&mut self, books: &SubscriptionStatus) {
         self.subscriptions += 1;
