@@ -28,6 +28,7 @@ use crate::model::config::{Config, IoUring};
 use crate::model::listener::Listener;
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
+use crate::sys::descriptors;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
 use crate::web::acceptor::Acceptor;
@@ -280,10 +281,26 @@ fn read_player(path: &Path) -> Result<Asset, StartError> {
     Ok(Asset::script(bytes))
 }
 
+/// Descriptors that the limits allow for: a connection each, a socket for each stream and thread, and some of our own.
+fn wanted_descriptors(config: &Config) -> u64 {
+    let (limits, own) = (&config.limits, 64);
+    let streams = u64::from(limits.streams.unwrap_or(0)) * config.threads.get() as u64;
+    u64::from(limits.connections.unwrap_or(0)) + streams + own
+}
+
 /// Says what may surprise: lifted limits, interfaces that are not there yet.
 fn warn_of(config: &Config) {
     if config.limits.is_unlimited() {
         warn!("limits are lifted with --limit: for laboratories and benchmarks, not for strangers");
+    }
+    match descriptors::raise_limit() {
+        Ok(most) if most < wanted_descriptors(config) => warn!(
+            "at most {most} files and sockets may be open, and the limits allow for {}: connections beyond wait to be \
+             accepted; raise LimitNOFILE= of the service (or ulimit -n), or lower --limit connections",
+            wanted_descriptors(config)
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "raising the limit of open files"),
     }
     let named = config.streams.values().filter_map(|stream| stream.interface.as_ref());
     let Ok(interfaces) = Interfaces::now() else { return };

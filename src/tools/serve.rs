@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::ServeArgs;
@@ -68,6 +68,12 @@ pub fn start_log(format: LogFormat, level: &str) {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
     }
+    // In the log's own format and place, with the span that it happened in.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let words = panic.payload_as_str().unwrap_or("no words");
+        error!(place, "panic: {words}");
+    }));
 }
 
 /// Runs a command's future on a runtime of its own.
