@@ -6,4 +6,5 @@ pub mod flow;
 pub mod gateway;
 pub mod lab;
 pub mod raw;
+pub mod tls;
 pub mod v1;
