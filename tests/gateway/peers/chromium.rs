@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
+use crate::peers::browser::Browser;
 use crate::support::lab::{Lab, PATIENCE, wait_for};
 
 /// A browser with one page; killed when dropped.
@@ -60,44 +60,6 @@ impl Chromium {
         browser
     }
 
-    /// What a JavaScript expression is in the page.
-    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        self.value(expression, false)
-    }
-
-    /// What the promise that a JavaScript expression is in the page resolves to.
-    pub(crate) fn resolve(&mut self, expression: &str) -> Value {
-        self.value(expression, true)
-    }
-
-    fn value(&mut self, expression: &str, waits: bool) -> Value {
-        let how = json!({ "expression": expression, "returnByValue": true, "awaitPromise": waits });
-        let answer = self.call("Runtime.evaluate", &how);
-        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
-        answer["result"]["value"].clone()
-    }
-
-    /// The text of the first element that `selector` finds, once there is one that has some.
-    pub(crate) fn text(&mut self, selector: &str) -> String {
-        let expression = format!("document.querySelector({selector:?})?.textContent ?? ''");
-        wait_for(&format!("{selector} in the page"), PATIENCE, || {
-            let text = self.evaluate(&expression);
-            text.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-        })
-    }
-
-    /// Waits until a JavaScript expression is true in the page.
-    pub(crate) fn wait(&mut self, what: &str, expression: &str) {
-        self.wait_within(what, expression, PATIENCE);
-    }
-
-    /// The same with another patience.
-    pub(crate) fn wait_within(&mut self, what: &str, expression: &str, patience: Duration) {
-        wait_for(what, patience, || {
-            self.evaluate(&format!("Boolean({expression})")).as_bool()?.then_some(())
-        });
-    }
-
     /// Calls a method of the protocol; the events between it and its answer are of no interest here.
     pub(crate) fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
@@ -115,6 +77,15 @@ impl Chromium {
                 return answer["result"].take();
             }
         }
+    }
+}
+
+impl Browser for Chromium {
+    fn value(&mut self, expression: &str, waits: bool) -> Value {
+        let how = json!({ "expression": expression, "returnByValue": true, "awaitPromise": waits });
+        let answer = self.call("Runtime.evaluate", &how);
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
+        answer["result"]["value"].clone()
     }
 }
 
