@@ -59,7 +59,7 @@ pub(super) struct FileSettings {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Raw {
-    listen: Option<Vec<RawListener>>,
+    listen: Option<Vec<Spanned<RawListener>>>,
     tls: Option<RawTls>,
     trusted_proxy: Option<List>,
     proxy_protocol: Option<bool>,

@@ -61,7 +61,7 @@ pub struct Facts {
     pub memory_bound: Option<u64>,
     /// Whether memory is short.
     pub pressure: Arc<Pressure>,
-    /// The doorman.
+    /// Who may connect, and how many do.
     pub admission: Arc<Admission>,
     /// Room for answers that are made for one client.
     pub answers: Answers,

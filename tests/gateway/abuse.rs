@@ -3,6 +3,7 @@
 //! How quickly the honest client's pings are answered meanwhile is printed, not asserted: `netns-scripts/abuse` runs the same
 //! for longer, and asserts.
 
+mod crowd;
 mod frames;
 mod handshakes;
 mod honest;
@@ -13,6 +14,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::gateway::{TestGateway, assert_stream_balances};
@@ -91,26 +94,34 @@ impl Scene<'_> {
         let ask = |mut stream: TcpStream| stream.write_all(request.as_bytes()).is_ok().then_some(stream);
         (0..CROWD).filter_map(|_| self.connect().and_then(ask)).collect()
     }
+}
 
-    /// Writes `bytes` on all connections; those that the gateway has ended are gone from then on.
-    fn write(&self, crowd: &mut Vec<TcpStream>, bytes: &[u8]) {
-        crowd.retain_mut(|stream| match stream.write_all(bytes) {
-            Ok(()) => true,
-            // It does not read from this one any more, which is as good as any answer.
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        });
-    }
+/// Writes `bytes` on all connections; those that the gateway has ended are gone from then on.
+fn write(crowd: &mut Vec<TcpStream>, bytes: &[u8]) {
+    crowd.retain_mut(|stream| match stream.write_all(bytes) {
+        Ok(()) => true,
+        // It does not read from this one any more, which is as good as any answer.
+        Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+    });
+}
 
-    /// Waits until the gateway has ended all connections, whatever it says before.
-    fn await_ends(&self, crowd: Vec<TcpStream>) {
-        for mut stream in crowd {
-            let mut buffer = [0; 4096];
-            let end = Instant::now() + 3 * PATIENCE;
-            while matches!(stream.read(&mut buffer), Ok(1..)) {
-                assert!(Instant::now() < end, "a hostile client is never sent away");
-            }
+/// Waits until the gateway has ended all connections, whatever it says before.
+fn await_ends(crowd: Vec<TcpStream>) {
+    for mut stream in crowd {
+        let mut buffer = [0; 4096];
+        let end = Instant::now() + 3 * PATIENCE;
+        while matches!(stream.read(&mut buffer), Ok(1..)) {
+            assert!(Instant::now() < end, "a hostile client is never sent away");
         }
     }
+}
+
+/// Whether the gateway has ended a connection, without reading from it.
+fn has_ended(stream: &TcpStream) -> bool {
+    let mut ask = [PollFd::new(stream, PollFlags::RDHUP)];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut ask, Some(&none)).expect("poll");
+    ask[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
 }
 
 /// Resident memory of a process, in bytes.

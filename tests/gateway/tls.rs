@@ -91,6 +91,7 @@ lab_test! {
                 let sessions = status["sessions"].as_array().into_iter().flatten();
                 sessions.filter_map(|session| session["subscriptions"].as_array()).any(|all| !all.is_empty())
             });
+            gateway.await_joined("gw-lan0", GROUP);
             source.send(b"heard");
             let heard = listening.wait_with_output().expect("wait");
             assert_eq!(heard.stdout, b"heard", "{}", String::from_utf8_lossy(&heard.stderr));

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use toml::Spanned;
+
 use super::{File, Value};
 use crate::model::config::ConfigError;
 use crate::model::listener::{ListenAddress, ListenerParts, parse_mode};
@@ -16,17 +18,17 @@ use crate::model::tls::{TlsParts, parse_certificate_name};
                                proxy-protocol = true, mode = \"660\" }"
 )]
 pub(super) enum RawListener {
-    Address(Value),
+    Address(String),
     Table(RawListenerTable),
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawListenerTable {
-    address: Value,
+    address: String,
     tls: Option<bool>,
     proxy_protocol: Option<bool>,
-    mode: Option<Value>,
+    mode: Option<String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -58,17 +60,20 @@ impl Paths {
 }
 
 impl File<'_> {
-    pub(super) fn listeners(&self, raw: &[RawListener]) -> Result<Vec<ListenerParts>, ConfigError> {
-        let listener = |raw: &RawListener| match raw {
-            RawListener::Address(address) => {
-                self.parse(address, ListenAddress::from_str).map(ListenerParts::at)
-            }
-            RawListener::Table(table) => Ok(ListenerParts {
-                at: self.parse(&table.address, ListenAddress::from_str)?,
-                tls: table.tls,
-                proxy_protocol: table.proxy_protocol,
-                mode: self.value(table.mode.as_ref(), parse_mode)?,
-            }),
+    pub(super) fn listeners(&self, raw: &[Spanned<RawListener>]) -> Result<Vec<ListenerParts>, ConfigError> {
+        let listener = |raw: &Spanned<RawListener>| {
+            let address =
+                |text: &str| ListenAddress::from_str(text).map_err(|error| self.error(raw.span(), error));
+            let mode = |text: &str| parse_mode(text).map_err(|error| self.error(raw.span(), error));
+            Ok(match raw.as_ref() {
+                RawListener::Address(text) => ListenerParts::at(address(text)?),
+                RawListener::Table(table) => ListenerParts {
+                    at: address(&table.address)?,
+                    tls: table.tls,
+                    proxy_protocol: table.proxy_protocol,
+                    mode: table.mode.as_deref().map(mode).transpose()?,
+                },
+            })
         };
         raw.iter().map(listener).collect()
     }

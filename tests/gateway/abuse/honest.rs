@@ -41,6 +41,8 @@ pub(super) struct Report {
     pub(super) p50: Duration,
     pub(super) p99: Duration,
     pub(super) longest: Duration,
+    /// Its connection, which goes on.
+    _connection: TcpStream,
 }
 
 impl Honest {
@@ -171,13 +173,14 @@ impl Client {
             p50: at(0.5),
             p99: at(0.99),
             longest: at(1.0),
+            _connection: self.stream,
         }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { datagrams, lost, pings, p50, p99, longest } = self;
+        let Report { datagrams, lost, pings, p50, p99, longest, .. } = self;
         write!(
             formatter,
             "{lost} of {datagrams} datagrams lost, {pings} pings in {p50:.1?} (median), {p99:.1?} (p99), {longest:.1?} (longest)"

@@ -9,7 +9,7 @@ lab_test! {
     fn a_panic_ends_one_session_and_is_counted(lab) {
         let arguments = [
             "--listen", "10.9.0.1:0", "--no-auth", "--allow-receive", "239.0.0.0/8", "--allow-send", "239.1.2.9:5000",
-            "--interface", "lan0",
+            "--interface", "lan0", "--limit", "connection-rate-per-address=off",
         ];
         let gateway = TestGateway::start_in(lab, &arguments, &[("WSCAST_TEST_PANIC", "1")]);
         let honest = Honest::begin(lab, &gateway, GROUP);

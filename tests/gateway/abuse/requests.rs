@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{CROWD, GROUP, Random, under};
+use super::{CROWD, GROUP, Random, await_ends, under, write};
 use crate::support::lab::lab_test;
 use crate::support::raw::handshake;
 
@@ -13,7 +13,7 @@ lab_test! {
     fn half_open_handshakes(lab) {
         under(lab, "half-open handshakes", &["--limit", "header-time=1s"], |scene| {
             let crowd: Vec<_> = (0..CROWD).filter_map(|_| scene.connect()).collect();
-            scene.await_ends(crowd);
+            await_ends(crowd);
         });
     }
 }
@@ -22,11 +22,11 @@ lab_test! {
     fn slow_headers(lab) {
         under(lab, "slow headers", &["--limit", "header-time=1s", "--limit", "handshakes-per-address=64"], |scene| {
             let mut crowd: Vec<_> = (0..CROWD).filter_map(|_| scene.connect()).collect();
-            scene.write(&mut crowd, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+            write(&mut crowd, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ");
             while scene.goes_on() && !crowd.is_empty() {
-                scene.write(&mut crowd, b"x");
+                write(&mut crowd, b"x");
             }
-            scene.await_ends(crowd);
+            await_ends(crowd);
         });
     }
 }
@@ -35,11 +35,11 @@ lab_test! {
     fn huge_headers(lab) {
         under(lab, "huge headers", &["--limit", "handshakes-per-address=64"], |scene| {
             let mut crowd: Vec<_> = (0..CROWD).filter_map(|_| scene.connect()).collect();
-            scene.write(&mut crowd, b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ");
+            write(&mut crowd, b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: ");
             for _ in 0..20 {
-                scene.write(&mut crowd, &[b'x'; 1000]);
+                write(&mut crowd, &[b'x'; 1000]);
             }
-            scene.await_ends(crowd);
+            await_ends(crowd);
         });
     }
 }
@@ -69,7 +69,7 @@ lab_test! {
             let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: {}\r\n\r\n", scene.gateway.address);
             let mut crowd: Vec<_> = (0..CROWD).filter_map(|_| scene.connect()).collect();
             for _ in 0..20 {
-                scene.write(&mut crowd, request.as_bytes());
+                write(&mut crowd, request.as_bytes());
             }
         });
     }

@@ -31,8 +31,7 @@ lab_test! {
 
 lab_test! {
     fn who_takes_too_long_for_a_handshake_is_gone(lab) {
-        let files = Authority::new().issue("gw", &[GATEWAY]);
-        let gateway = start(lab, &files, &["--limit", "tls-time=500ms"]);
+        let gateway = start(lab, &Authority::new().issue("gw", &[GATEWAY]), &["--limit", "tls-time=500ms"]);
         let begun = [&b""[..], &[22], &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]].map(|bytes| {
             let mut stream = gateway.connect();
             stream.write_all(bytes).unwrap();
