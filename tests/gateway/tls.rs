@@ -5,6 +5,7 @@ mod handshakes;
 
 use serde_json::Value;
 
+use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
 use crate::peers::{converse_at, ends, tool};
 use crate::support::gateway::TestGateway;
