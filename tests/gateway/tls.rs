@@ -42,7 +42,7 @@ lab_test! {
         // Debian's openssl wants to be asked twice for what is old.
         let old = ask("-tls1_1 -cipher DEFAULT@SECLEVEL=0");
         assert!(old.contains("alert") || old.contains("no protocols available"), "{old}");
-        assert!(!old.contains("Verification: OK"), "{old}");
+        assert!(old.contains("Cipher is (NONE)"), "{old}");
         assert!(ask("-alpn h2").contains("alert no application protocol"));
         let status = gateway.status();
         assert_eq!(status["gateway"]["listen"][0], address.to_string());
@@ -113,7 +113,7 @@ lab_test! {
             .output()
             .expect("listen");
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(refused.status.code() == Some(1) && said.contains("UnknownIssuer"), "{said}");
+        assert!(refused.status.code() == Some(1) && said.contains("invalid peer certificate"), "{said}");
     }
 }
 
