@@ -4,9 +4,10 @@
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
 mod listening;
+mod tools;
 mod trust;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,18 +17,16 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::listening::ListeningArgs;
 pub use self::trust::TrustArgs;
-use crate::model::config::{IoUring, LogFormat, Overrides};
-use crate::model::group::{Group, GroupError};
+use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
 use crate::model::listener::ListenAddress;
 use crate::model::policy::Spec;
-use crate::model::quantity::{parse_duration, parse_size};
 use crate::model::selector::InterfaceSelector;
 use crate::model::setting::{
     parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl, parse_origin, parse_receive_buffer,
     parse_threads,
 };
-use crate::model::source::parse_source;
+pub use tools::{ListenArgs, SendArgs, SendTarget};
 
 /// A gateway between IP multicast and WebSocket: the groups of the local network at a URL, and back.
 #[derive(Clone, Debug, Parser)]
@@ -48,6 +47,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway
     Serve(ServeArgs),
+    /// Make a running gateway read its configuration again, and say what came of it
+    Reload(ReloadArgs),
     /// Read a configuration file, say what is wrong with it, and start nothing
     CheckConfig {
         /// The configuration file (TOML)
@@ -150,6 +151,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "text|json", env = "WSCAST_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
+    /// What is logged, unless RUST_LOG says it [default: info]
+    #[arg(long, value_name = "error|warn|info|debug|trace", env = "WSCAST_LOG_LEVEL")]
+    pub log_level: Option<LogLevel>,
+
     /// Receive buffer to ask the kernel for, for each stream [default: 4MiB]
     #[arg(long, value_name = "SIZE", env = "WSCAST_RECEIVE_BUFFER", value_parser = parse_receive_buffer)]
     pub receive_buffer: Option<usize>,
@@ -165,6 +170,10 @@ pub struct ServeArgs {
     /// The player mpegts.js for the page, as its npm package has it: dist/mpegts.js
     #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
     pub player: Option<PathBuf>,
+
+    /// Unix socket at which `wscast reload` asks for a reload and is told what came of it [default: none]
+    #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
+    pub control: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -186,12 +195,36 @@ impl ServeArgs {
             io_uring: self.io_uring,
             limits: self.limit,
             log_format: self.log_format,
+            log_level: self.log_level,
             receive_buffer: self.receive_buffer,
             max_ttl: self.max_ttl,
             linger: self.linger,
             player: self.player,
+            control: self.control,
         }
     }
+}
+
+/// Flags of `wscast reload`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  wscast reload --config /etc/wscast.toml
+      Checks the file, then asks the gateway at the control socket that it names.
+  wscast reload --control /run/wscast/control
+The gateway reads the file that it was started with. Exit code 0: in force; 1: nobody answers, or it was refused and
+nothing has changed; 2: the file given here is wrong.")]
+pub struct ReloadArgs {
+    /// The configuration file, to check before the gateway is asked, and to find its control socket
+    #[arg(long, value_name = "FILE", env = "WSCAST_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// The gateway's control socket [default: what the file names]
+    #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
+    pub control: Option<PathBuf>,
+
+    /// Print the gateway's answer as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Flags of `wscast demo`.
@@ -208,150 +241,6 @@ pub struct DemoArgs {
     /// How log lines look [default: text]
     #[arg(long, value_name = "text|json")]
     pub log_format: Option<LogFormat>,
-}
-
-/// Flags of `wscast listen`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:
-  wscast listen 239.1.2.3:5000
-  wscast listen 239.1.2.3:5000 --raw | ffplay -
-  wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
-  wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
-      Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
-pub struct ListenArgs {
-    /// GROUP:PORT, SOURCE@GROUP:PORT or a gateway's ws:// or wss:// URL
-    pub target: String,
-
-    /// Interface to join on, or all [default: what the routing table names]
-    #[arg(long, value_name = "NAME|ADDRESS|INDEX")]
-    pub interface: Option<InterfaceSelector>,
-
-    /// Hear only this sender, as SOURCE@GROUP:PORT does; repeatable
-    #[arg(long, value_name = "IP", value_parser = parse_source, conflicts_with = "exclude")]
-    pub source: Vec<IpAddr>,
-
-    /// Don't hear this sender; repeatable
-    #[arg(long, value_name = "IP", value_parser = parse_source)]
-    pub exclude: Vec<IpAddr>,
-
-    /// Stop after so many datagrams
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Stop after this time, in seconds or with a unit, as 5 or 500ms
-    #[arg(long, value_name = "DURATION", value_parser = parse_seconds)]
-    pub seconds: Option<Duration>,
-
-    /// Print each payload as a hex dump
-    #[arg(long, group = "output")]
-    pub hex: bool,
-
-    /// Write the payloads to standard output as they are, one after the other
-    #[arg(long, group = "output")]
-    pub raw: bool,
-
-    /// Print one JSON object a datagram; the last line on standard error is the summary as one
-    #[arg(long, group = "output")]
-    pub json: bool,
-
-    /// Hear a gateway's URL as players do: payloads alone, and the end of the connection is the end
-    #[arg(long)]
-    pub no_v1: bool,
-
-    /// Print no datagrams and no join, only the summary at the end (with --json as JSON)
-    #[arg(long, conflicts_with_all = ["hex", "raw"])]
-    pub quiet: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub trust: TrustArgs,
-}
-
-/// Flags of `wscast send`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:
-  echo hello | wscast send 239.1.2.3:5000 --line
-  wscast send 239.1.2.3:5000 --count 1000 --rate 100 --size 1316 --number
-  wscast send ws://gateway.lan:8080/udp/239.1.2.3:5000 --line
-  wscast send 239.1.2.3:5000 --interface eth0 --ttl 4 --size 1316 --rate 500 recording.ts")]
-pub struct SendArgs {
-    /// GROUP:PORT, or a gateway's ws[s]://HOST:PORT/udp/GROUP:PORT to send through it
-    #[arg(value_parser = parse_send_target)]
-    pub target: SendTarget,
-
-    /// File to send, - for standard input [default: made-up datagrams, or with --line standard input]
-    pub file: Option<PathBuf>,
-
-    /// Interface to send on [default: what the routing table names]
-    #[arg(long, value_name = "NAME|ADDRESS|INDEX")]
-    pub interface: Option<InterfaceSelector>,
-
-    /// How many routers the datagrams may pass, plus one: 1 stays on the link
-    #[arg(long, value_name = "1-255", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    pub ttl: u8,
-
-    /// Programs on this machine don't hear what is sent
-    #[arg(long)]
-    pub no_loop: bool,
-
-    /// Datagrams per second, fractions allowed [default: as fast as they go]
-    #[arg(long, value_name = "N", value_parser = parse_rate, conflicts_with = "interval")]
-    pub rate: Option<f64>,
-
-    /// Stop after so many datagrams [default: the whole input, or 1 made-up datagram]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Bytes of payload in each datagram, 0 to 65507 [default: 1316 of input, 100 made up]
-    #[arg(long, value_name = "BYTES", value_parser = parse_datagram_size, conflicts_with = "line")]
-    pub size: Option<usize>,
-
-    /// Time from one datagram to the next, as 20ms
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub interval: Option<Duration>,
-
-    /// Begin each datagram with its number from 0, in decimal, and a space: listen counts what is lost
-    #[arg(long)]
-    pub number: bool,
-
-    /// One datagram for each line of the input
-    #[arg(long)]
-    pub line: bool,
-
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub trust: TrustArgs,
-}
-
-/// Where `wscast send` sends to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SendTarget {
-    /// A group, from here.
-    Group(Group),
-    /// A group through a gateway, by URL.
-    Gateway(String),
-}
-
-fn parse_send_target(text: &str) -> Result<SendTarget, String> {
-    if text.contains("://") {
-        return Ok(SendTarget::Gateway(text.to_owned()));
-    }
-    text.parse().map(SendTarget::Group).map_err(|error: GroupError| error.to_string())
-}
-
-/// A duration where a bare number means seconds.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    parse_duration(&format!("{text}s")).or_else(|_| parse_duration(text)).map_err(|error| error.to_string())
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "a rate is datagrams per second, more than 0, as 100 or 0.5".to_owned())
-}
-
-fn parse_datagram_size(text: &str) -> Result<usize, String> {
-    let size = parse_size(text).map_err(|error| error.to_string())?;
-    if size <= 65507 { Ok(size) } else { Err("a UDP datagram over IPv4 carries 0 to 65507 bytes".to_owned()) }
 }
 
 #[cfg(test)]

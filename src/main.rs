@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use wscast::cli::{Cli, Command};
 use wscast::tools::counters::say;
-use wscast::tools::{check_config, demo, listen, send, serve};
+use wscast::tools::{check_config, demo, listen, reload, send, serve};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Reload(arguments) => reload::run(arguments),
         Command::CheckConfig { file } => check_config::run(&file),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Listen(arguments) => listen::run(&arguments),

@@ -1,18 +1,19 @@
 //! The bound of memory that the configuration makes, said at the start, and the watch over what is used of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::hub::hub::log_bounds;
 use crate::hub::pressure::Pressure;
 use crate::hub::records::Records;
+use crate::hub::settings::log_bounds;
 use crate::model::config::Config;
 use crate::model::limits::MemoryMark;
 use crate::model::quantity::format_size;
 use crate::sys::batch::BATCH;
 use crate::sys::memory::{self, MemoryGroup};
+use crate::web::setup::Setup;
 use crate::web::{answers, rest};
 
 /// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
@@ -74,57 +75,78 @@ pub(super) fn describe(config: &Config, bound: Option<u64>) {
     }
 }
 
-/// What is looked at, and from where on it is too much.
-pub(super) struct Watch {
-    pressure: Arc<Pressure>,
+/// From where on memory is short.
+#[derive(Debug)]
+pub(super) struct Marks(Mutex<Marked>);
+
+#[derive(Clone, Debug, Default)]
+struct Marked {
     /// Resident bytes.
-    mark: Option<u64>,
+    resident: Option<u64>,
+    /// What the control group uses.
     group: Option<(MemoryGroup, u64)>,
 }
 
-impl Watch {
-    /// By the configuration and what the machine has; `None` where nothing is to be watched.
-    pub(super) fn new(config: &Config, bound: Option<u64>, pressure: Arc<Pressure>) -> Option<Self> {
-        match config.limits.memory {
-            MemoryMark::Off => None,
-            MemoryMark::Bytes(bytes) => Some(Watch { pressure, mark: Some(bytes), group: None }),
+impl Marks {
+    /// By the configuration and what the machine has.
+    pub(super) fn of(setup: &Setup) -> Arc<Self> {
+        Arc::new(Marks(Mutex::new(Marked::of(setup))))
+    }
+
+    /// By another configuration.
+    pub(super) fn set(&self, setup: &Setup) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Marked::of(setup);
+    }
+
+    fn now(&self) -> Marked {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Marked {
+    fn of(setup: &Setup) -> Self {
+        match setup.config.limits.memory {
+            MemoryMark::Off => Marked::default(),
+            MemoryMark::Bytes(bytes) => Marked { resident: Some(bytes), group: None },
             MemoryMark::Share(share) => {
                 let part = |whole: u64| whole / 100 * u64::from(share);
-                let group = MemoryGroup::of_process();
-                let least = bound.into_iter().chain(memory::of_machine()).min();
-                let group = group.map(|group| (group.clone(), part(group.most)));
-                Some(Watch { pressure, mark: least.map(part), group })
+                let least = setup.memory_bound.into_iter().chain(memory::of_machine()).min();
+                let group = MemoryGroup::of_process().map(|group| {
+                    let mark = part(group.most);
+                    (group, mark)
+                });
+                Marked { resident: least.map(part), group }
             }
         }
     }
+}
 
-    /// Looks for as long as it is polled.
-    pub(super) async fn run(self) {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut high = 0_u32;
-        loop {
-            looks.tick().await;
-            self.look();
-            high = if self.pressure.is_high() { high + 1 } else { 0 };
-            // What was freed since may be all that is too much.
-            if high % GIVE_BACK == 1 {
-                memory::give_back();
-            }
+/// Looks at what is used for as long as it is polled.
+pub(super) async fn watch(pressure: &Pressure, marks: &Marks) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut high = 0_u32;
+    loop {
+        looks.tick().await;
+        look(pressure, &marks.now());
+        high = if pressure.is_high() { high + 1 } else { 0 };
+        // What was freed since may be all that is too much.
+        if high % GIVE_BACK == 1 {
+            memory::give_back();
         }
     }
+}
 
-    fn look(&self) {
-        let Some(resident) = memory::resident() else { return };
-        let mut marks = Vec::with_capacity(2);
-        marks.extend(self.mark.map(|mark| (resident, mark)));
-        marks.extend(self.group.as_ref().and_then(|(group, mark)| Some((group.used()?, *mark))));
-        if self.pressure.note(resident, &marks) {
-            if self.pressure.is_high() {
-                warn!(resident, ?marks, "memory is above its mark: nothing new is begun (--limit memory)");
-            } else {
-                info!(resident, "memory is below its mark again");
-            }
+fn look(pressure: &Pressure, marked: &Marked) {
+    let Some(resident) = memory::resident() else { return };
+    let of_process = marked.resident.map(|mark| (resident, mark));
+    let of_group = marked.group.as_ref().and_then(|(group, mark)| Some((group.used()?, *mark)));
+    let marks: Vec<(u64, u64)> = of_process.into_iter().chain(of_group).collect();
+    if pressure.note(resident, &marks) {
+        if pressure.is_high() {
+            warn!(resident, ?marks, "memory is above its mark: nothing new is begun (--limit memory)");
+        } else {
+            info!(resident, "memory is below its mark again");
         }
     }
 }

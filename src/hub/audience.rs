@@ -27,7 +27,7 @@ pub struct Audience {
     members: RefCell<Slab<Member>>,
     ring: Option<Rc<RefCell<SendRing>>>,
     /// The hold of members who ask for none; `None` for the adaptive one.
-    hold: Option<Duration>,
+    hold: Cell<Option<Duration>>,
     /// The shortest hold that a member has, and whether any is adaptive.
     pace: Cell<(Option<Duration>, bool)>,
     /// When the first of those who were passed over is due, on the clock of the log.
@@ -37,6 +37,8 @@ pub struct Audience {
 struct Member {
     subscriber: Rc<dyn Subscriber>,
     slot: usize,
+    /// The hold that it asked for.
+    latency: Option<Duration>,
     hold: Option<Duration>,
     due: Cell<Duration>,
 }
@@ -48,7 +50,7 @@ impl Audience {
         Audience {
             members: RefCell::default(),
             ring,
-            hold,
+            hold: Cell::new(hold),
             pace: Cell::new((None, false)),
             due: Cell::new(None),
         }
@@ -56,7 +58,8 @@ impl Audience {
 
     /// Adds a reader, which keeps its cursor under `slot` and lets datagrams be held for `latency`.
     pub fn add(&self, subscriber: Rc<dyn Subscriber>, slot: usize, latency: Option<Duration>) -> usize {
-        let member = Member { subscriber, slot, hold: latency.or(self.hold), due: Cell::new(Duration::ZERO) };
+        let hold = latency.or(self.hold.get());
+        let member = Member { subscriber, slot, latency, hold, due: Cell::new(Duration::ZERO) };
         let place = self.members.borrow_mut().insert(member);
         self.set_pace();
         place
@@ -65,6 +68,15 @@ impl Audience {
     /// Takes a reader away.
     pub fn remove(&self, place: usize) {
         self.members.borrow_mut().try_remove(place);
+        self.set_pace();
+    }
+
+    /// Another hold for those who ask for none.
+    pub fn set_hold(&self, hold: Option<Duration>) {
+        self.hold.set(hold);
+        for (_, member) in self.members.borrow_mut().iter_mut() {
+            member.hold = member.latency.or(hold);
+        }
         self.set_pace();
     }
 

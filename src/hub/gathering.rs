@@ -13,9 +13,9 @@ use crate::hub::containment::contain_now;
 use crate::hub::flushes::Flushes;
 use crate::sys::uring::{SendParts, SendRing};
 
-/// Clients whose writes are handed over in one call, as many as of a stream's; each takes about 1 KiB of the stack meanwhile. In
-/// calls of 32 a hundred clients cost half as much again and more: their threads fall asleep between two of them.
-const TOGETHER: usize = 128;
+/// Clients whose writes are handed over together; each takes about 1 KiB of the stack meanwhile, which shall stay in the
+/// cache.
+const TOGETHER: usize = 32;
 
 /// How a client's bytes are sent: the bytes taken, or the error number negated.
 pub type SendBy<'a> = &'a mut dyn FnMut(BorrowedFd<'_>, &[IoSlice<'_>]) -> i32;
@@ -38,15 +38,22 @@ pub struct Gathering {
     flushes: Rc<Flushes>,
     /// From the first client that waits until all have been written to and the hold is over.
     busy: Cell<bool>,
+    /// Whether a round is followed by a hold as long as it took.
+    adaptive: Cell<bool>,
     begun: Notify,
     over: Notify,
 }
 
 impl Gathering {
-    /// Nobody waits yet.
+    /// Nobody waits yet. With an `adaptive` hold a round is followed by one as long as it took.
     #[must_use]
-    pub fn new(ring: Option<Rc<RefCell<SendRing>>>, flushes: Rc<Flushes>) -> Self {
-        Gathering { ring, flushes, ..Gathering::default() }
+    pub fn new(ring: Option<Rc<RefCell<SendRing>>>, flushes: Rc<Flushes>, adaptive: bool) -> Self {
+        Gathering { ring, flushes, adaptive: Cell::new(adaptive), ..Gathering::default() }
+    }
+
+    /// Another hold from now on.
+    pub fn set_adaptive(&self, adaptive: bool) {
+        self.adaptive.set(adaptive);
     }
 
     /// Whether nobody waits to be written to.
@@ -92,15 +99,15 @@ impl Gathering {
         }
     }
 
-    /// Writes for as long as it is polled; with an `adaptive` hold for as long again as a round took.
-    pub async fn run(self: Rc<Self>, adaptive: bool) {
+    /// Writes for as long as it is polled.
+    pub async fn run(self: Rc<Self>) {
         loop {
             // Whoever woke this one task has others beside it, which are polled before.
             self.begun.notified().await;
             loop {
                 let begun = Instant::now();
                 self.write_now();
-                let wait = if adaptive { adaptive_wait(begun.elapsed()) } else { Duration::ZERO };
+                let wait = if self.adaptive.get() { adaptive_wait(begun.elapsed()) } else { Duration::ZERO };
                 if wait.is_zero() {
                     tokio::task::yield_now().await;
                 } else {

@@ -17,19 +17,18 @@ use crate::hub::echo::Echoes;
 use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
-use crate::hub::log::LogBounds;
-use crate::hub::quota::{OverQuota, Quota};
+use crate::hub::quota::Quota;
 use crate::hub::run::Run;
 use crate::hub::sender::{SendRates, Sender, SenderKey, SessionRate};
-use crate::hub::settings::{HubSettings, StreamSettings};
+use crate::hub::settings::{HubSettings, StreamSettings, Tuning};
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::twin::Twin;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::{JoinError, KernelMemberships};
 use crate::lan::transmit::TransmitError;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
-use crate::model::limits::Limits;
 use crate::model::selector::InterfaceSelector;
 use crate::model::setting::IoUring;
 use crate::model::status::{RECENTLY_CLOSED, StreamStatus, Totals};
@@ -40,13 +39,14 @@ use crate::sys::uring::SendRing;
 /// One shard's streams and senders.
 pub struct Hub {
     settings: HubSettings,
+    tuning: RefCell<Rc<Tuning>>,
     quota: Arc<Quota>,
     streams: RefCell<HashMap<StreamKey, Rc<Stream>>>,
     ended: RefCell<VecDeque<StreamStatus>>,
     senders: RefCell<Vec<Weak<Sender>>>,
     group_leases: RefCell<HashMap<Group, Weak<Lease>>>,
-    gateway_lease: Option<Rc<Lease>>,
-    bandwidth_lease: Option<Rc<Lease>>,
+    gateway_lease: Rc<Lease>,
+    bandwidth_lease: Rc<Lease>,
     interfaces: RefCell<Interfaces>,
     echoes: Rc<Echoes>,
     batch: Rc<RefCell<ReceiveBatch>>,
@@ -57,26 +57,6 @@ pub struct Hub {
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
     retry: Notify,
-}
-
-/// Why there is no subscription.
-#[derive(Debug, Error)]
-pub enum SubscribeError {
-    /// So many streams are joined already.
-    #[error("the gateway has joined {0} streams, as many as it may (--limit streams)")]
-    Streams(u32),
-    /// Too many joins in the last second.
-    #[error("too many joins a second (--limit join-rate)")]
-    JoinRate,
-    /// So many subscriptions there are already.
-    #[error("the gateway has {0} subscriptions, as many as it may (--limit subscriptions)")]
-    Subscriptions(u32),
-    /// Nothing new is begun.
-    #[error("memory is short, and nothing new is joined (--limit memory)")]
-    Memory,
-    /// The kernel refused, and no change of the interface would help.
-    #[error(transparent)]
-    Join(#[from] JoinError),
 }
 
 /// Why there is no sender.
@@ -90,17 +70,6 @@ pub enum SenderError {
     Transmit(#[from] TransmitError),
 }
 
-impl From<OverQuota> for SubscribeError {
-    fn from(over: OverQuota) -> Self {
-        match over {
-            OverQuota::Streams(most) => SubscribeError::Streams(most),
-            OverQuota::Rate => SubscribeError::JoinRate,
-            OverQuota::Subscriptions(most) => SubscribeError::Subscriptions(most),
-            OverQuota::Memory => SubscribeError::Memory,
-        }
-    }
-}
-
 /// How long after a change the hub looks: what comes together is looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// A look without any event, should one have been missed.
@@ -112,19 +81,19 @@ impl Hub {
     /// A hub without streams.
     #[must_use]
     pub fn new(settings: HubSettings, quota: Arc<Quota>) -> Rc<Self> {
-        let lease = |shared: &Option<Arc<SharedBudget>>| {
-            shared.as_ref().map(|shared| Rc::new(Lease::new(Arc::clone(shared))))
-        };
+        let lease = |shared: &Arc<SharedBudget>| Rc::new(Lease::new(Arc::clone(shared)));
+        let tuning = Rc::new(settings.tuning.clone());
         let (ring, flushes) = (ring(settings.io_uring), Rc::<Flushes>::default());
         let echoes = Rc::new(Echoes::of(Arc::clone(&settings.senders)));
         let hub = Rc::new(Hub {
             gateway_lease: lease(&quota.send_rate),
             bandwidth_lease: lease(&quota.send_bandwidth),
             quota,
-            gathering: Rc::new(Gathering::new(ring.clone(), Rc::clone(&flushes))),
+            gathering: Rc::new(Gathering::new(ring.clone(), Rc::clone(&flushes), tuning.hold.is_none())),
             flushes,
             totals: RefCell::default(),
             ring,
+            tuning: RefCell::new(tuning),
             settings,
             streams: RefCell::default(),
             ended: RefCell::default(),
@@ -156,24 +125,29 @@ impl Hub {
 
     /// Writes to clients with several streams for as long as it is polled.
     pub async fn write_gathered(self: Rc<Self>) {
-        Rc::clone(&self.gathering).run(self.settings.hold.is_none()).await;
+        Rc::clone(&self.gathering).run().await;
     }
 
-    /// How far a client may lag.
+    /// Takes over what another configuration says; running streams go on.
+    pub fn apply(&self, tuning: Tuning) {
+        self.gathering.set_adaptive(tuning.hold.is_none());
+        for stream in self.streams.borrow().values() {
+            stream.apply(&tuning);
+        }
+        self.tuning.replace(Rc::new(tuning));
+    }
+
+    /// How far a client that comes now may lag.
     #[must_use]
     pub fn lag_bounds(&self) -> LagBounds {
-        let limits = &self.settings.limits;
-        LagBounds {
-            bytes: limits.lag_bytes as u64,
-            datagrams: limits.lag_datagrams as u64,
-            age: limits.lag_age,
-        }
+        self.tuning.borrow().lag_bounds()
     }
 
     /// How much a late joiner may ask for.
     #[must_use]
     pub fn replay_bounds(&self) -> ReplayBounds {
-        ReplayBounds { bytes: self.settings.limits.replay_bytes as u64, age: self.settings.limits.replay_age }
+        let limits = &self.tuning.borrow().limits;
+        ReplayBounds { bytes: limits.replay_bytes as u64, age: limits.replay_age }
     }
 
     /// Finds the stream, or starts it, on all shards. Its subscribers are added by
@@ -219,7 +193,7 @@ impl Hub {
     /// The rate of a new session, where there is one.
     #[must_use]
     pub fn session_rate(&self, now: Instant) -> Option<SessionRate> {
-        let rate = u64::from(self.settings.limits.send_rate_per_session?);
+        let rate = u64::from(self.tuning.borrow().limits.send_rate_per_session?);
         Some(Rc::new(RefCell::new(TokenBucket::new(rate, rate * 2, now))))
     }
 
@@ -237,8 +211,8 @@ impl Hub {
         let rates = SendRates {
             session,
             group: self.group_lease(key.group, now),
-            gateway: self.gateway_lease.clone(),
-            bandwidth: self.bandwidth_lease.clone(),
+            gateway: Rc::clone(&self.gateway_lease),
+            bandwidth: Rc::clone(&self.bandwidth_lease),
         };
         let interfaces = self.interfaces.borrow();
         let interface = interfaces
@@ -279,7 +253,7 @@ impl Hub {
             for stream in streams.values() {
                 stream.tick();
             }
-            let (linger, now) = (self.settings.linger, Instant::now());
+            let (linger, now) = (self.tuning.borrow().linger, Instant::now());
             let over = streams.iter().filter(|(_, stream)| stream.run().is_over(linger, now));
             over.map(|(key, _)| key.clone()).collect()
         };
@@ -316,10 +290,11 @@ impl Hub {
     }
 
     fn start(&self, twin: Twin) -> Result<Rc<Stream>, JoinError> {
+        let tuning = Rc::clone(&self.tuning.borrow());
         let settings = StreamSettings {
-            log: log_bounds(&self.settings.limits),
-            receive_buffer: self.settings.receive_buffer,
-            hold: self.settings.hold,
+            log: tuning.log_bounds(),
+            receive_buffer: tuning.receive_buffer,
+            hold: tuning.hold,
             ring: self.ring.clone(),
             gathering: Rc::clone(&self.gathering),
             flushes: Rc::clone(&self.flushes),
@@ -427,16 +402,16 @@ impl Hub {
         }
     }
 
-    fn group_lease(&self, group: Group, now: Instant) -> Option<Rc<Lease>> {
-        let shared = self.quota.group_budget(group, now)?;
+    fn group_lease(&self, group: Group, now: Instant) -> Rc<Lease> {
+        let shared = self.quota.group_budget(group, now);
         let mut leases = self.group_leases.borrow_mut();
         leases.retain(|_, lease| lease.strong_count() > 0);
         if let Some(lease) = leases.get(&group).and_then(Weak::upgrade) {
-            return Some(lease);
+            return lease;
         }
         let lease = Rc::new(Lease::new(shared));
         leases.insert(group, Rc::downgrade(&lease));
-        Some(lease)
+        lease
     }
 }
 
@@ -445,15 +420,5 @@ fn ring(wanted: IoUring) -> Option<Rc<RefCell<SendRing>>> {
     match wanted {
         IoUring::Off => None,
         IoUring::Auto | IoUring::On => SendRing::open().ok().map(|ring| Rc::new(RefCell::new(ring))),
-    }
-}
-
-/// The log serves both those who lag and those who join late.
-#[must_use]
-pub fn log_bounds(limits: &Limits) -> LogBounds {
-    LogBounds {
-        bytes: limits.lag_bytes.max(limits.replay_bytes),
-        datagrams: limits.lag_datagrams,
-        age: limits.lag_age.max(limits.replay_age),
     }
 }

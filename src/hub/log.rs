@@ -105,6 +105,11 @@ impl Log {
         self.bounds
     }
 
+    /// May hold so much from now on; what is too much goes when room is made for the next datagram, or with its age.
+    pub fn set_bounds(&mut self, bounds: LogBounds) {
+        self.bounds = bounds;
+    }
+
     /// Position behind the newest frame.
     #[must_use]
     pub fn head(&self) -> u64 {

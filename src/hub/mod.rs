@@ -21,5 +21,6 @@ pub mod seen;
 pub mod sender;
 pub mod settings;
 pub mod stream;
+pub mod subscribe_error;
 pub mod subscription;
 pub mod twin;

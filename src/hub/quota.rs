@@ -15,22 +15,30 @@ use crate::model::limits::Limits;
 /// Counts streams over all shards; asked when one is joined, never on the data path.
 #[derive(Debug)]
 pub struct Quota {
-    streams: Option<u32>,
-    most_subscriptions: Option<u32>,
     subscriptions: AtomicU32,
     pressure: Arc<Pressure>,
     joined: Mutex<Joined>,
     numbers: AtomicU32,
-    group_rate: Option<u32>,
-    group_budgets: Mutex<HashMap<Group, Arc<SharedBudget>>>,
+    groups: Mutex<Groups>,
     /// Sends of the whole gateway, in datagrams.
-    pub send_rate: Option<Arc<SharedBudget>>,
+    pub send_rate: Arc<SharedBudget>,
     /// Sends of the whole gateway, in bits.
-    pub send_bandwidth: Option<Arc<SharedBudget>>,
+    pub send_bandwidth: Arc<SharedBudget>,
+}
+
+/// What may be sent to each group.
+#[derive(Debug)]
+struct Groups {
+    rate: Option<u32>,
+    budgets: HashMap<Group, Arc<SharedBudget>>,
 }
 
 #[derive(Debug)]
 struct Joined {
+    /// The most streams, where there is a bound.
+    most: Option<u32>,
+    /// The most subscriptions, where there is a bound.
+    most_subscriptions: Option<u32>,
     /// How many shards run the stream.
     shards: HashMap<StreamKey, u32>,
     rate: Option<TokenBucket>,
@@ -57,26 +65,44 @@ pub struct Place {
 }
 
 impl Quota {
-    /// From the limits `streams`, `subscriptions`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
-    /// Under `pressure` nothing is joined.
+    /// Under `pressure` nothing is joined. From the limits `streams`, `subscriptions`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
     #[must_use]
     pub fn new(limits: &Limits, pressure: Arc<Pressure>, now: Instant) -> Arc<Self> {
-        // One session may open all the streams it is allowed at once.
-        let burst =
-            |rate: u32| u64::from(rate.saturating_mul(2).max(limits.streams_per_session.unwrap_or(0)));
-        let rate = limits.join_rate.map(|rate| TokenBucket::new(u64::from(rate), burst(rate), now));
-        Arc::new(Quota {
-            streams: limits.streams,
+        let joined = Joined {
+            most: limits.streams,
             most_subscriptions: limits.subscriptions,
+            shards: HashMap::new(),
+            rate: join_rate(limits, now),
+        };
+        let groups = Groups { rate: limits.send_rate_per_group, budgets: HashMap::new() };
+        Arc::new(Quota {
             subscriptions: AtomicU32::new(0),
             pressure,
-            joined: Mutex::new(Joined { shards: HashMap::new(), rate }),
+            joined: Mutex::new(joined),
             numbers: AtomicU32::new(1),
-            group_rate: limits.send_rate_per_group,
-            group_budgets: Mutex::new(HashMap::new()),
-            send_rate: limits.send_rate.map(|rate| SharedBudget::new(u64::from(rate), now)),
-            send_bandwidth: limits.send_bandwidth.map(|rate| SharedBudget::new(rate, now)),
+            groups: Mutex::new(groups),
+            send_rate: SharedBudget::new(limits.send_rate.map(u64::from), now),
+            send_bandwidth: SharedBudget::new(limits.send_bandwidth, now),
         })
+    }
+
+    /// Takes over other limits. What is joined stays joined, be it more than may be joined now.
+    pub fn apply(&self, limits: &Limits, now: Instant) {
+        {
+            let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+            joined.most = limits.streams;
+            joined.most_subscriptions = limits.subscriptions;
+            joined.rate = join_rate(limits, now);
+        }
+        {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.rate = limits.send_rate_per_group;
+            for budget in groups.budgets.values() {
+                budget.set(limits.send_rate_per_group.map(u64::from), now);
+            }
+        }
+        self.send_rate.set(limits.send_rate.map(u64::from), now);
+        self.send_bandwidth.set(limits.send_bandwidth, now);
     }
 
     /// Asks for a place for `key`. A stream that another shard runs takes no further place of the limit.
@@ -90,7 +116,7 @@ impl Quota {
             if self.pressure.is_high() {
                 return Err(OverQuota::Memory);
             }
-            if let Some(most) = self.streams
+            if let Some(most) = joined.most
                 && joined.shards.len() >= most as usize
             {
                 return Err(OverQuota::Streams(most));
@@ -109,7 +135,8 @@ impl Quota {
     /// # Errors
     /// [`OverQuota::Subscriptions`].
     pub fn room_to_subscribe(&self) -> Result<(), OverQuota> {
-        match self.most_subscriptions {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        match joined.most_subscriptions {
             Some(most) if self.subscriptions.load(Ordering::Relaxed) >= most => {
                 Err(OverQuota::Subscriptions(most))
             }
@@ -125,16 +152,22 @@ impl Quota {
 
     /// The budget of all senders to `group`.
     #[must_use]
-    pub fn group_budget(&self, group: Group, now: Instant) -> Option<Arc<SharedBudget>> {
-        let rate = self.group_rate?;
-        let mut budgets = self.group_budgets.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn group_budget(&self, group: Group, now: Instant) -> Arc<SharedBudget> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let Groups { rate, budgets } = &mut *groups;
         // Groups nobody sends to any more; their next sender finds a full budget, as after a second of silence.
         if budgets.len() > 1024 {
             budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
         }
-        let budget = budgets.entry(group).or_insert_with(|| SharedBudget::new(u64::from(rate), now));
-        Some(Arc::clone(budget))
+        let budget = budgets.entry(group).or_insert_with(|| SharedBudget::new(rate.map(u64::from), now));
+        Arc::clone(budget)
     }
+}
+
+/// One session may open all the streams it is allowed at once.
+fn join_rate(limits: &Limits, now: Instant) -> Option<TokenBucket> {
+    let burst = |rate: u32| u64::from(rate.saturating_mul(2).max(limits.streams_per_session.unwrap_or(0)));
+    limits.join_rate.map(|rate| TokenBucket::new(u64::from(rate), burst(rate), now))
 }
 
 impl Place {

@@ -35,9 +35,14 @@ impl Records {
             message: Vec::new(),
             lengths: Vec::new(),
             sender: None,
-            // A message goes as a whole, so that the log must hold several.
-            most: RECORDS.min(bounds.datagrams / 4).max(1),
+            most: most(bounds),
         }
+    }
+
+    /// As [`Log::set_bounds`].
+    pub fn set_bounds(&mut self, bounds: LogBounds) {
+        self.log.set_bounds(bounds);
+        self.most = most(bounds);
     }
 
     /// The most memory that it takes besides its log: the message that is being put together, at most one of the longest
@@ -132,6 +137,11 @@ impl Records {
             self.message = Vec::new();
         }
     }
+}
+
+/// A message goes as a whole, so that the log must hold several.
+fn most(bounds: LogBounds) -> usize {
+    RECORDS.min(bounds.datagrams / 4).max(1)
 }
 
 #[cfg(test)]

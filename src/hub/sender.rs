@@ -32,16 +32,16 @@ pub struct SenderKey {
 pub type SessionRate = Rc<RefCell<TokenBucket>>;
 
 /// The rates that a send must find room in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SendRates {
     /// Of the session alone, in datagrams.
     pub session: Option<SessionRate>,
     /// Of all senders to the group, in datagrams.
-    pub group: Option<Rc<Lease>>,
+    pub group: Rc<Lease>,
     /// Of the gateway, in datagrams.
-    pub gateway: Option<Rc<Lease>>,
+    pub gateway: Rc<Lease>,
     /// Of the gateway, in bits on the wire without the link layer.
-    pub bandwidth: Option<Rc<Lease>>,
+    pub bandwidth: Rc<Lease>,
 }
 
 /// Holding one is the proof that its group may be sent to.
@@ -98,6 +98,12 @@ impl Sender {
             replies: Cell::new(0),
             replies_lost: Cell::new(0),
         })
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn key(&self) -> &SenderKey {
+        &self.key
     }
 
     /// Its number, by which its echoes are known.
@@ -218,13 +224,11 @@ impl Sender {
     fn find_room(&self, length: usize, now: Instant) -> Result<(), OverRate> {
         let headers = if self.key.group.is_ipv4() { 28 } else { 48 };
         let bits = (length as u64 + headers) * 8;
-        let lease =
-            |lease: &Option<Rc<Lease>>, amount| lease.as_ref().is_none_or(|lease| lease.take(amount, now));
         if !self.rates.session.as_ref().is_none_or(|bucket| bucket.borrow_mut().take(1, now)) {
             return Err(OverRate::Own);
         }
-        if lease(&self.rates.group, 1) && lease(&self.rates.gateway, 1) && lease(&self.rates.bandwidth, bits)
-        {
+        let SendRates { group, gateway, bandwidth, .. } = &self.rates;
+        if group.take(1, now) && gateway.take(1, now) && bandwidth.take(bits, now) {
             return Ok(());
         }
         Err(OverRate::Shared)

@@ -15,13 +15,13 @@ use crate::hub::audience::Audience;
 use crate::hub::flushes::Unflushed;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
-use crate::hub::log::Log;
+use crate::hub::log::{Log, LogBounds};
 use crate::hub::outage::OutageBook;
 use crate::hub::quota::Place;
 use crate::hub::records::Records;
 use crate::hub::run::Run;
 use crate::hub::seen::Seen;
-use crate::hub::settings::StreamSettings;
+use crate::hub::settings::{StreamSettings, Tuning};
 use crate::hub::subscription::{Encoding, Subscriber};
 use crate::hub::twin::Twin;
 use crate::lan::interface::{Interface, Interfaces};
@@ -33,6 +33,8 @@ pub struct Stream {
     run: Arc<Run>,
     key: StreamKey,
     settings: StreamSettings,
+    bounds: Cell<LogBounds>,
+    receive_buffer: Cell<usize>,
     span: Span,
     log: RefCell<Log>,
     audience: Audience,
@@ -85,6 +87,8 @@ impl Stream {
             outages_over: Cell::new(0),
             run,
             key,
+            bounds: Cell::new(settings.log),
+            receive_buffer: Cell::new(settings.receive_buffer),
             settings,
             place,
         });
@@ -113,6 +117,18 @@ impl Stream {
         // Where it can't be had, the other shard tries and says why.
         let membership = interface.and_then(|interface| self.open(interface).ok());
         Twin { key: self.key.clone(), run: Arc::clone(&self.run), place: self.place.another(), membership }
+    }
+
+    /// Takes over what another configuration says. What a smaller log has no room for goes with the next datagram; another
+    /// receive buffer is asked for when it is joined again.
+    pub fn apply(&self, tuning: &Tuning) {
+        let bounds = tuning.log_bounds();
+        self.bounds.set(bounds);
+        self.log.borrow_mut().set_bounds(bounds);
+        self.records.borrow_mut().set_bounds(bounds);
+        self.audience.set_hold(tuning.hold);
+        self.record_audience.set_hold(tuning.hold);
+        self.receive_buffer.set(tuning.receive_buffer);
     }
 
     /// Its number.
@@ -256,7 +272,7 @@ impl Stream {
             self.evict_records(keep);
         }
         // On all shards, and for a while longer: whoever comes back after a short break goes on where it was.
-        if self.run.wants_records(self.settings.log.age, Instant::now()) {
+        if self.run.wants_records(self.bounds.get().age, Instant::now()) {
             self.begin_records();
         } else if self.records.borrow().is_wanted() {
             self.records.borrow_mut().end();
@@ -274,7 +290,7 @@ impl Stream {
     }
 
     fn open(&self, interface: &Interface) -> Result<OpenMembership, JoinError> {
-        OpenMembership::join(self.key.group, &self.key.filter, interface, self.settings.receive_buffer)
+        OpenMembership::join(self.key.group, &self.key.filter, interface, self.receive_buffer.get())
     }
 
     fn join(self: &Rc<Self>, interface: &Interface) -> Result<(), JoinError> {
@@ -286,7 +302,7 @@ impl Stream {
         let membership = Rc::new(open.take_up(interface)?);
         let granted = membership.receive_buffer();
         if self.attachment.borrow().granted != granted {
-            membership.warn_of_small_buffer(self.settings.receive_buffer);
+            membership.warn_of_small_buffer(self.receive_buffer.get());
         }
         info!(interface = interface.name, index = interface.index, "joined");
         let receiving = receiving::receive(Rc::downgrade(self), Rc::clone(&membership));

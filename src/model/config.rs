@@ -15,7 +15,7 @@ use super::listener::{ListenAddress, Listener, ListenerParts};
 use super::policy::{Policy, ReceiveRule, Spec};
 use super::prefix::AddressPrefix;
 use super::selector::InterfaceSelector;
-pub use super::setting::{IoUring, LogFormat};
+pub use super::setting::{IoUring, LogFormat, LogLevel};
 use super::setting::{
     SettingError, check_hold, check_linger, check_max_ttl, check_receive_buffer, check_threads, parse_host,
     parse_origin,
@@ -56,6 +56,8 @@ pub struct Config {
     pub limits: Limits,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What is logged, where `RUST_LOG` does not say. Default: info.
+    pub log_level: LogLevel,
     /// Bytes of receive buffer to ask for on each stream's socket, 4 KiB to 256 MiB. Default 4 MiB: the
     /// kernel's own default holds 92 datagrams of video.
     pub receive_buffer: usize,
@@ -66,6 +68,8 @@ pub struct Config {
     pub linger: Duration,
     /// A file that the page gets as `/player.js`: the player mpegts.js, where the operator has it.
     pub player: Option<PathBuf>,
+    /// Path of the unix socket at which `wscast reload` asks, where there is one.
+    pub control: Option<PathBuf>,
     /// Streams at `/streams/NAME`.
     pub streams: BTreeMap<String, NamedStream>,
 }
@@ -115,6 +119,8 @@ pub struct Overrides {
     pub io_uring: Option<IoUring>,
     /// [`Config::log_format`].
     pub log_format: Option<LogFormat>,
+    /// [`Config::log_level`].
+    pub log_level: Option<LogLevel>,
     /// [`Config::receive_buffer`], in bytes.
     pub receive_buffer: Option<usize>,
     /// [`Config::max_ttl`].
@@ -123,6 +129,8 @@ pub struct Overrides {
     pub linger: Option<Duration>,
     /// [`Config::player`].
     pub player: Option<PathBuf>,
+    /// [`Config::control`].
+    pub control: Option<PathBuf>,
 }
 
 /// A configuration that no gateway starts with.
@@ -242,14 +250,24 @@ impl Config {
             io_uring: overrides.io_uring.or(file.io_uring).unwrap_or_default(),
             limits,
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+            log_level: overrides.log_level.or(file.log_level).unwrap_or_default(),
             receive_buffer: check_receive_buffer(
                 overrides.receive_buffer.or(file.receive_buffer).unwrap_or(4 << 20),
             )?,
             max_ttl: check_max_ttl(overrides.max_ttl.or(file.max_ttl).unwrap_or(32))?,
             linger: check_linger(overrides.linger.or(file.linger).unwrap_or(Duration::from_secs(2)))?,
             player: overrides.player.or(file.player),
+            control: overrides.control.or(file.control),
             streams: file.streams,
         })
+    }
+
+    /// The control socket that a file names, however incomplete the file is without flags.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`].
+    pub fn control_in(name: &str, text: &str) -> Result<Option<PathBuf>, ConfigError> {
+        Ok(config_file::read(name, text)?.control)
     }
 
     /// The named streams for the status, by name.
@@ -319,6 +337,8 @@ mod tests {
             threads = 2
             hold = "5ms"
             log-format = "json"
+            log-level = "debug"
+            control = "/run/wscast/control"
             receive-buffer = "8MiB"
             max-ttl = 4
             linger = "500ms"
@@ -342,6 +362,7 @@ mod tests {
             (Some(Duration::from_millis(5)), Duration::from_millis(500))
         );
         assert_eq!((config.receive_buffer, config.log_format), (8 << 20, LogFormat::Json));
+        assert_eq!((config.log_level, config.control), (LogLevel::Debug, Some("/run/wscast/control".into())));
         assert_eq!(config.limits.streams, Some(3));
         assert_eq!(config.streams["camera"].filter.sources().len(), 1);
         assert!(matches!(config.streams["mdns"].filter, SourceFilter::Exclude(_)));

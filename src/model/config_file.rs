@@ -23,7 +23,7 @@ use super::policy::Spec;
 use super::prefix::AddressPrefix;
 use super::selector::InterfaceSelector;
 use super::setting::{
-    IoUring, LogFormat, parse_hold, parse_host, parse_linger, parse_max_ttl, parse_origin,
+    IoUring, LogFormat, LogLevel, parse_hold, parse_host, parse_linger, parse_max_ttl, parse_origin,
     parse_receive_buffer, parse_threads,
 };
 use super::source::{SourceFilter, parse_source};
@@ -48,10 +48,12 @@ pub(super) struct FileSettings {
     pub(super) limits: Limits,
     pub(super) io_uring: Option<IoUring>,
     pub(super) log_format: Option<LogFormat>,
+    pub(super) log_level: Option<LogLevel>,
     pub(super) receive_buffer: Option<usize>,
     pub(super) max_ttl: Option<u8>,
     pub(super) linger: Option<Duration>,
     pub(super) player: Option<PathBuf>,
+    pub(super) control: Option<PathBuf>,
     pub(super) streams: BTreeMap<String, NamedStream>,
 }
 
@@ -75,10 +77,12 @@ struct Raw {
     limits: BTreeMap<Spanned<String>, Value>,
     io_uring: Option<Value>,
     log_format: Option<Value>,
+    log_level: Option<Value>,
     receive_buffer: Option<Value>,
     max_ttl: Option<Value>,
     linger: Option<Value>,
     player: Option<PathBuf>,
+    control: Option<PathBuf>,
     #[serde(default)]
     streams: BTreeMap<Spanned<String>, RawStream>,
 }
@@ -144,10 +148,12 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         limits: file.limits(&raw.limits)?,
         io_uring: file.value(raw.io_uring.as_ref(), IoUring::from_str)?,
         log_format: file.value(raw.log_format.as_ref(), LogFormat::from_str)?,
+        log_level: file.value(raw.log_level.as_ref(), LogLevel::from_str)?,
         receive_buffer: file.value(raw.receive_buffer.as_ref(), parse_receive_buffer)?,
         max_ttl: file.value(raw.max_ttl.as_ref(), parse_max_ttl)?,
         linger: file.value(raw.linger.as_ref(), parse_linger)?,
         player: raw.player,
+        control: raw.control,
         streams: file.streams(&raw.streams)?,
     })
 }

@@ -288,6 +288,12 @@ impl Limits {
         NAMES.iter().any(|name| copy.slot(name).is_lifted())
     }
 
+    /// The names of the limits that differ from those of `other`.
+    pub fn differing(&self, other: &Limits) -> Vec<&'static str> {
+        let (mut ours, mut others) = (self.clone(), other.clone());
+        NAMES.into_iter().filter(|name| ours.slot(name) != others.slot(name)).collect()
+    }
+
     fn lift(&mut self, value: &str) -> Result<(), LimitError> {
         if value != "off" {
             let fix = "write all=off, or name a limit".to_owned();

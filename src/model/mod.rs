@@ -1,6 +1,7 @@
 //! Pure values: parsed once at the edge, printed, compared; no tokio, no I/O, time passed in.
 
 pub mod bucket;
+pub mod changes;
 pub mod config;
 mod config_file;
 pub mod control;

@@ -132,6 +132,11 @@ impl Policy {
         }
     }
 
+    /// Whether what may be received, and what may be sent to, differs from `other`.
+    pub fn differs(&self, other: &Policy) -> (bool, bool) {
+        ((&self.receive, &self.named) != (&other.receive, &other.named), self.send != other.send)
+    }
+
     /// True where there is any group that clients may send to.
     pub fn sends_at_all(&self) -> bool {
         !self.send.is_empty()

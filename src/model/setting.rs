@@ -31,6 +31,36 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged: this and everything graver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What an operator may want to mend.
+    Warn,
+    /// Starts, ends, sessions, interfaces.
+    #[default]
+    Info,
+    /// Refusals besides.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
 /// Whether sends to many clients are batched through io_uring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoUring {
@@ -83,6 +113,17 @@ impl FromStr for LogFormat {
             "json" => Ok(LogFormat::Json),
             _ => Err(SettingError::new("log-format", text, "write text or json")),
         }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<LogLevel, SettingError> {
+        [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+            .into_iter()
+            .find(|level| level.name() == text)
+            .ok_or_else(|| SettingError::new("log-level", text, "write error, warn, info, debug or trace"))
     }
 }
 
@@ -262,6 +303,7 @@ mod tests {
         assert_eq!(parse_receive_buffer("256MiB"), Ok(256 << 20));
         assert_eq!(parse_max_ttl("255"), Ok(255));
         assert_eq!("json".parse(), Ok(LogFormat::Json));
+        assert_eq!("warn".parse(), Ok(LogLevel::Warn));
         for error in [
             parse_threads("0").expect_err("refused"),
             parse_threads("65").expect_err("refused"),
@@ -273,6 +315,7 @@ mod tests {
             parse_max_ttl("256").expect_err("refused"),
             parse_listen("localhost:80").map(|_| ()).expect_err("refused"),
             "xml".parse::<LogFormat>().expect_err("refused"),
+            "loud".parse::<LogLevel>().expect_err("refused"),
         ] {
             assert!(error.to_string().contains(" is not possible: write "), "{error}");
         }

@@ -31,6 +31,8 @@ pub struct Status {
     pub ended_streams: Vec<StreamStatus>,
     /// Requests that were refused, by HTTP status or close code.
     pub refused: BTreeMap<String, u64>,
+    /// Tasks of connections and sessions that are alive, of all shards.
+    pub tasks: u64,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
     /// What was done since the start: for `/metrics`.
@@ -74,6 +76,33 @@ pub struct GatewayStatus {
     pub policy: PolicyStatus,
     /// Whether `/player.js` is there (`--player`).
     pub player: bool,
+    /// The configuration in force, and what came of asking for another.
+    pub configuration: ConfigurationStatus,
+}
+
+/// Which configuration is in force.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ConfigurationStatus {
+    /// 1 from the start, one more with each reload that was taken over.
+    pub generation: u64,
+    /// Since when it is in force, seconds since 1970.
+    pub since: f64,
+    /// Reloads that were refused because the new configuration is wrong.
+    pub reloads_refused: u64,
+    /// The last reload, whether taken over or refused; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<LastReload>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LastReload {
+    /// When, seconds since 1970.
+    pub at: f64,
+    /// Whether it was taken over.
+    pub taken_over: bool,
+    /// What has changed, or why nothing has.
+    pub result: String,
 }
 
 /// Connections, from their acceptance to their end.
@@ -253,6 +282,7 @@ impl Status {
     pub fn absorb(&mut self, other: Status) {
         self.streams.extend(other.streams);
         self.sessions.extend(other.sessions);
+        self.tasks += other.tasks;
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
         self.totals.absorb(other.totals);

@@ -20,14 +20,17 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Usage`].
 pub fn read(path: Option<&Path>, overrides: Overrides) -> Result<Config, Failure> {
-    let text = path
-        .map(|path| {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::Usage(format!("reading the configuration {}: {error}", path.display()))
-            })?;
-            Ok::<_, Failure>((path.display().to_string(), text))
-        })
-        .transpose()?;
+    let text = path.map(text_of).transpose()?;
     let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
     Config::build(file, overrides).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// A file's name for errors, and its text.
+///
+/// # Errors
+/// [`Failure::Usage`].
+pub fn text_of(path: &Path) -> Result<(String, String), Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("reading the configuration {}: {error}", path.display())))?;
+    Ok((path.display().to_string(), text))
 }

@@ -9,7 +9,7 @@ use crate::cli::DemoArgs;
 use crate::gateway::{Gateway, StartError};
 use crate::lan::interface::Interface;
 use crate::lan::transmit::Transmitter;
-use crate::model::config::{Config, NamedStream, Overrides};
+use crate::model::config::{Config, LogLevel, NamedStream, Overrides};
 use crate::model::group::Group;
 use crate::model::listener::{ListenAddress, Listener};
 use crate::model::policy::Spec;
@@ -19,8 +19,8 @@ use crate::tools::counters::say;
 use crate::tools::demo_picture::Picture;
 use crate::tools::demo_source::DemoSource;
 use crate::tools::failure::Failure;
-use crate::tools::loopback;
-use crate::tools::serve::{block_on, serve, start_log};
+use crate::tools::serve::{block_on, serve};
+use crate::tools::{log, loopback};
 use crate::web::listening::ListenError;
 
 /// A stream of the demo.
@@ -69,14 +69,14 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
         streams.push(six);
     }
     let config = config(arguments, &interface, &streams)?;
-    start_log(config.log_format, "warn");
+    log::start(config.log_format, LogLevel::Warn);
     let transmitters = streams
         .iter()
         .map(|stream| Transmitter::open(stream.group, &interface, loopback::OPTIONS))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::Running(error.to_string()))?;
     let asked = arguments.listen.is_some();
-    serve(start(config, asked), move |gateway| {
+    serve(start(config, asked), None, move |gateway| {
         if let Some(address) = gateway.addresses().first() {
             let text = welcome(*address, &interface, &streams, without_six.as_deref());
             // A script that reads the first line may have closed the pipe behind it.

@@ -2,6 +2,7 @@
 
 pub mod check_config;
 pub mod content;
+pub mod control;
 pub mod counters;
 pub mod demo;
 pub mod demo_picture;
@@ -13,14 +14,17 @@ pub mod gateway_outlet;
 pub mod gateway_tap;
 pub mod lan_tap;
 pub mod listen;
+pub mod log;
 pub mod loopback;
 
 pub mod pace;
 pub mod place;
 pub mod refusal;
+pub mod reload;
 pub mod send;
 pub mod sequence;
 pub mod serve;
+pub mod service_manager;
 pub mod stop;
 pub mod timestamp;
 pub mod trust;

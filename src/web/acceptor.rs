@@ -17,11 +17,12 @@ use tracing::{debug, warn};
 use crate::model::listener::{ListenAddress, Listener};
 use crate::model::prefix::AddressPrefix;
 use crate::model::proxy_header::{self, LONGEST_LINE, Proxied, START, Version};
-use crate::web::admission::{Admission, Admitted};
+use crate::web::admission::Admitted;
 use crate::web::arrival::{Arrival, Detached, Ends};
+use crate::web::facts::{Facts, ShardCommand};
+use crate::web::heart::Heart;
 use crate::web::listening::Listening;
 use crate::web::refusal::Refusal;
-use crate::web::server::{Facts, ShardCommand};
 use crate::web::socket::Carrier;
 use crate::web::tls::Tls;
 
@@ -41,8 +42,6 @@ pub type ShardDoor = (mpsc::Sender<ShardCommand>, Arc<AtomicUsize>);
 pub struct Acceptor {
     /// What the gateway as a whole knows.
     pub facts: Arc<Facts>,
-    /// The doorman.
-    pub admission: Arc<Admission>,
     /// All shards.
     pub shards: Vec<ShardDoor>,
     /// What listeners that do speak TLS with.
@@ -71,7 +70,7 @@ impl Acceptor {
     }
 
     /// Accepts for as long as it is polled. Greetings that are under way end with it.
-    pub async fn run(self: Arc<Self>, listening: Listening) {
+    pub async fn run(self: Arc<Self>, listening: Listening, mut heart: Heart) {
         const SHORTEST: Duration = Duration::from_millis(10);
         const LONGEST: Duration = Duration::from_secs(1);
         let mut pause = SHORTEST;
@@ -81,6 +80,7 @@ impl Acceptor {
             let accepted = tokio::select! {
                 accepted = listening.accept() => accepted,
                 Some(_) = greetings.join_next() => continue,
+                () = heart.beat() => continue,
             };
             match accepted {
                 Ok((carrier, peer)) => {
@@ -108,9 +108,9 @@ impl Acceptor {
         let admitted = if listener.proxy_protocol && !(trusted || unix) {
             Err(Refusal::not_allowed("this listener is for proxies alone (--trusted-proxy)"))
         } else if trusted || listener.proxy_protocol {
-            self.admission.admit_proxy(peer.ip(), Instant::now())
+            self.facts.admission.admit_proxy(peer.ip(), Instant::now())
         } else {
-            self.admission.admit(peer.ip(), Instant::now())
+            self.facts.admission.admit(peer.ip(), Instant::now())
         };
         match admitted {
             Ok(admitted) => Some(Guest { carrier, peer, admitted, trusted }),

@@ -18,6 +18,7 @@ use crate::model::prefix::AddressPrefix;
 use crate::sys::random;
 use crate::web::admission::Admitted;
 use crate::web::arrival::{Arrival, Ends};
+use crate::web::gate::{Caller, Gate};
 use crate::web::refusal::Refusal;
 use crate::web::tls::ClientCertificate;
 
@@ -41,6 +42,8 @@ pub struct Connection {
     since: Instant,
     admitted: RefCell<Admitted>,
     answered: Cell<bool>,
+    /// Who asked for what is conversed on it.
+    caller: RefCell<Option<Caller>>,
     /// The rate of requests, where there is one.
     requests: Option<RefCell<TokenBucket>>,
 }
@@ -61,6 +64,7 @@ impl Connection {
             since,
             admitted: RefCell::new(admitted),
             answered: Cell::new(false),
+            caller: RefCell::default(),
             requests: limits.requests.map(|rate| {
                 RefCell::new(TokenBucket::new(u64::from(rate), 2 * u64::from(rate), Instant::now()))
             }),
@@ -132,6 +136,19 @@ impl Connection {
             self.peer.set(SocketAddr::new(client, 0));
         }
         Ok(())
+    }
+
+    /// Its last request came from `caller`, who passed the gate.
+    pub fn passed(&self, caller: Caller) {
+        self.caller.replace(Some(caller));
+    }
+
+    /// Whether the gate lets its caller in still.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_again(&self, gate: &Gate) -> Result<(), Refusal> {
+        self.caller.borrow().as_ref().map_or(Ok(()), |caller| gate.check_again(caller, self.local))
     }
 
     /// A request has been answered.

@@ -10,6 +10,9 @@ use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 
 use crate::web::refusal::Refusal;
 
+/// What is said to whom calls us by a name that is not ours.
+const FOREIGN_HOST: &str = "this Host is not one of ours (--allow-host)";
+
 /// What the configuration allows besides our own addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
@@ -24,6 +27,10 @@ pub struct Gate {
 pub struct Caller {
     /// The page's origin, where a browser told it.
     pub origin: Option<HeaderValue>,
+    /// The name that it called us by, in lower case.
+    pub host: String,
+    /// How it came: `http` or `https`.
+    pub scheme: &'static str,
 }
 
 impl Gate {
@@ -31,17 +38,37 @@ impl Gate {
     ///
     /// # Errors
     /// 400 without exactly one Host, 403 for a Host or Origin that is not allowed.
-    pub fn check<B>(&self, request: &Request<B>, local: SocketAddr, scheme: &str) -> Result<Caller, Refusal> {
+    pub fn check<B>(
+        &self,
+        request: &Request<B>,
+        local: SocketAddr,
+        scheme: &'static str,
+    ) -> Result<Caller, Refusal> {
         let headers = request.headers();
         let host = self.check_host(request, local)?;
         let Some(origin) =
             only(headers, &ORIGIN).map_err(|()| Refusal::not_allowed("the Origin header stands twice"))?
         else {
-            return Ok(Caller { origin: None });
+            return Ok(Caller { origin: None, host, scheme });
         };
-        let text = origin.to_str().unwrap_or("");
-        if self.allows_origin(text, scheme, &host) {
-            Ok(Caller { origin: Some(origin.clone()) })
+        self.check_origin(origin, scheme, &host)?;
+        Ok(Caller { origin: Some(origin.clone()), host, scheme })
+    }
+
+    /// Checks somebody who passed once, under what holds now.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_again(&self, caller: &Caller, local: SocketAddr) -> Result<(), Refusal> {
+        if !self.allows_host(&caller.host, local.ip()) {
+            return Err(Refusal::not_allowed(FOREIGN_HOST));
+        }
+        caller.origin.as_ref().map_or(Ok(()), |origin| self.check_origin(origin, caller.scheme, &caller.host))
+    }
+
+    fn check_origin(&self, origin: &HeaderValue, scheme: &str, host: &str) -> Result<(), Refusal> {
+        if self.allows_origin(origin.to_str().unwrap_or(""), scheme, host) {
+            Ok(())
         } else {
             Err(Refusal::not_allowed("this Origin is not allowed (--allow-origin)"))
         }
@@ -66,7 +93,7 @@ impl Gate {
             return Err(Refusal::malformed("the Host header and the request's address differ"));
         }
         if !self.allows_host(&host, local.ip()) {
-            return Err(Refusal::not_allowed("this Host is not one of ours (--allow-host)"));
+            return Err(Refusal::not_allowed(FOREIGN_HOST));
         }
         Ok(host)
     }
@@ -207,7 +234,7 @@ mod tests {
 
     #[test]
     fn our_own_origin_has_the_scheme_that_was_come_by() {
-        let check = |scheme: &str, host: &str, origin: &str| {
+        let check = |scheme: &'static str, host: &str, origin: &str| {
             let request = Request::get("/").header("host", host).header("origin", origin).body(()).unwrap();
             gate().check(&request, "127.0.0.1:8443".parse().unwrap(), scheme).is_ok()
         };

@@ -21,6 +21,7 @@ use crate::model::frame;
 use crate::model::limits::Limits;
 use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::web::asked::Asked;
 use crate::web::body::Body;
 use crate::web::connection::{self, Connection};
 use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
@@ -65,7 +66,7 @@ pub async fn handle(
         debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
         refusal.response()
     });
-    if let Some(Caller { origin: Some(origin) }) = caller {
+    if let Some(Caller { origin: Some(origin), .. }) = caller {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
@@ -87,15 +88,16 @@ async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     check_size(&request, &server.config().limits)?;
     if let Some(file) = library::file(request.uri().path()) {
-        server.gate().check_host(&request, connection.local)?;
+        server.setup().gate.check_host(&request, connection.local)?;
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.gate().check(&request, connection.local, connection.scheme())?;
+    let caller = server.setup().gate.check(&request, connection.local, connection.scheme())?;
     *passed = Some(caller.clone());
+    connection.passed(caller.clone());
     let path = request.uri().path();
-    if let Some(asset) = page::asset(path).or(server.facts().player.as_ref().filter(|_| path == page::PLAYER))
-    {
+    let setup = server.setup();
+    if let Some(asset) = page::asset(path).or(setup.player.as_ref().filter(|_| path == page::PLAYER)) {
         only_reading(&request)?;
         return Ok(asset.response(request.headers(), page::POLICY));
     }
@@ -164,7 +166,7 @@ fn stream(
         if server.facts().pressure.is_high() {
             return Err(Refusal::memory());
         }
-        let opening = Opening::check(wanted, server.config(), &server.hub().interfaces())?;
+        let opening = Opening::check(wanted, &server.config(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
             return Ok(Err(stream_headers(&opening)));
         }
@@ -190,15 +192,13 @@ fn stream(
         Ok(Err(answered)) => return Ok(answered),
         Ok(Ok((opening, readings))) => {
             put_interface(&mut response, &opening);
-            let session = Session::open(server, connection.peer(), opening, readings);
-            let connection = Rc::clone(connection);
+            let session = Session::open(server, Rc::clone(connection), opening, readings);
             let span = session.span();
             let conversation = async move {
                 match upgraded(request).await {
                     Some((socket, early)) => session.run(socket, early).await,
                     None => session.never_began(),
                 }
-                drop(connection);
             };
             server.spawn(conversation.instrument(span));
         }
@@ -340,6 +340,7 @@ struct HttpSession {
     opened: Instant,
     peer: SocketAddr,
     connection: Rc<Connection>,
+    asked: Asked,
     reader: Rc<Reader>,
     /// When it has lasted long enough.
     expires: Option<Instant>,
@@ -362,6 +363,7 @@ impl HttpSession {
             opened: Instant::now(),
             peer: connection.peer(),
             connection,
+            asked: opening.asked.clone(),
             reader: Rc::clone(&reader),
             expires: connection::expiry(&server.config().limits, Instant::now()),
         });
@@ -373,10 +375,14 @@ impl HttpSession {
                 Some(reason) => (reason, EndedBy::Gateway),
                 None => (String::new(), EndedBy::Client),
             };
-            let code = if reason.starts_with("slow_consumer") { 4508 } else { 1000 };
-            let code = if reason.starts_with("internal") { OUR_MISTAKE } else { code };
-            let leaves = reason.starts_with("draining") || reason == line::LIFETIME;
-            let code = if leaves { 1001 } else { code };
+            let code = match reason.split(':').next() {
+                Some("slow_consumer") => 4508,
+                Some("draining" | "reloaded" | "lifetime") => 1001,
+                Some("not_allowed") => 4403,
+                Some("not_found") => 4404,
+                Some("internal") => OUR_MISTAKE,
+                _ => 1000,
+            };
             session.server.closed(session.status(), &Ending { code, reason, by });
             drop(registered);
         };
@@ -400,6 +406,14 @@ impl Conversation for HttpSession {
 
     fn drain(&self) {
         self.reader.end("draining: the gateway is stopping");
+    }
+
+    fn check_again(&self) -> bool {
+        let revoked = self.asked.revoked(&self.server, &self.connection);
+        if let Some(revoked) = &revoked {
+            self.reader.end(&revoked.reason);
+        }
+        revoked.is_some()
     }
 
     fn status(&self) -> SessionStatus {

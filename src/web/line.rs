@@ -105,7 +105,8 @@ impl Line {
 
     /// The connection is there. `early` is what the client sent right behind its handshake.
     pub fn attach(&self, server: &Server, socket: &Rc<Socket>, early: Bytes) {
-        let limits = &server.config().limits;
+        let config = server.config();
+        let limits = &config.limits;
         let limits = WebSocketLimits {
             frames: FrameBounds { fragments: limits.fragments, message_size: limits.message_size },
             control_frames: limits.control_frames,

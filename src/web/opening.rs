@@ -5,25 +5,28 @@ use std::rc::Rc;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::hub::Hub;
 use crate::hub::key::StreamKey;
 use crate::hub::sender::SenderKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
 use crate::model::group::Group;
-use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::request::{StreamOptions, StreamRequest};
 use crate::model::selector::InterfaceSelector;
-use crate::model::source::SourceFilter;
+use crate::web::asked::Asked;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
 /// A stream request that was checked against policy and limits and found its interfaces. Nothing is joined yet.
 #[derive(Debug)]
 pub struct Opening {
+    /// What was asked for, and what that meant.
+    pub asked: Asked,
     /// The group.
     pub group: Group,
     /// What was asked for besides.
@@ -43,24 +46,9 @@ impl Opening {
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
     pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
         let StreamRequest { target, options } = request;
-        let (group, filter, named) = match target {
-            Target::Group { group, filter } => (group, filter, None),
-            Target::Named(name) => {
-                let stream = config
-                    .streams
-                    .get(&name)
-                    .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
-                (stream.group, narrowed(stream, &options)?, Some(stream))
-            }
-        };
-        filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
-        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
-        let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
-        if options.receive {
-            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-        } else if let Err(denied) = &may_send {
-            return Err(Refusal::not_allowed(denied.clone()));
-        }
+        let (asked, may_send) = Asked::check(target, &options, config)?;
+        let (group, filter) = (asked.group, asked.filter.clone());
+        let named = asked.named(config);
         let selectors = selectors(group, &options, named, config, interfaces)?;
         let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
@@ -101,7 +89,7 @@ impl Opening {
         } else {
             Vec::new()
         };
-        Ok(Opening { group, options, keys, interface, sending })
+        Ok(Opening { asked, group, options, keys, interface, sending })
     }
 
     /// Checks what is to be sent to, and finds its interface.
@@ -114,8 +102,7 @@ impl Opening {
         interfaces: &Interfaces,
     ) -> Result<SenderKey, Refusal> {
         let (group, ttl) = (open.group, open.ttl.unwrap_or(1));
-        config.policy.may_send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-        check_ttl(ttl, config)?;
+        may_send(group, ttl, config)?;
         let options = StreamOptions { interface: open.interface.clone(), ..StreamOptions::default() };
         let interface = selectors(group, &options, None, config, interfaces)?
             .into_iter()
@@ -152,27 +139,21 @@ impl Opening {
     }
 }
 
-fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
+/// Whether clients may send to `group` with this TTL.
+///
+/// # Errors
+/// 403.
+pub fn may_send(group: Group, ttl: u8, config: &Config) -> Result<(), Refusal> {
+    config.policy.may_send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+    check_ttl(ttl, config)
+}
+
+pub(super) fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
     if ttl <= config.max_ttl {
         return Ok(());
     }
     let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
     Err(Refusal::not_allowed(reason))
-}
-
-/// The filter of a named stream with what the request excludes besides.
-fn narrowed(stream: &NamedStream, options: &StreamOptions) -> Result<SourceFilter, Refusal> {
-    if options.exclude.is_empty() {
-        return Ok(stream.filter.clone());
-    }
-    let excluded = match &stream.filter {
-        SourceFilter::Any => options.exclude.clone(),
-        SourceFilter::Exclude(already) => already.iter().chain(&options.exclude).copied().collect(),
-        SourceFilter::Include(_) => {
-            return Err(Refusal::malformed("this stream names its sources: exclude= does not go with them"));
-        }
-    };
-    SourceFilter::exclude(excluded).map_err(|error| Refusal::malformed(error.to_string()))
 }
 
 /// Where to join: what the URL says, else the named stream, else the configuration, else the routing table.

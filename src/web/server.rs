@@ -5,34 +5,30 @@ mod telling;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use crate::hub::containment::{Panicked, contain, contain_now};
 use crate::hub::hub::Hub;
-use crate::hub::pressure::Pressure;
-use crate::model::config::Config;
-use crate::model::listener::Listener;
-use crate::model::status::{ClosedSession, SessionStatus, Status, Totals};
+use crate::hub::settings::Tuning;
+use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
-use crate::web::admission::{Admission, Admitted};
-use crate::web::answers::Answers;
+use crate::web::admission::Admitted;
 use crate::web::arrival::{Arrival, Detached};
-use crate::web::asset::Asset;
 use crate::web::connection::Connection;
-use crate::web::gate::Gate;
+use crate::web::facts::{Facts, ShardCommand};
 use crate::web::http;
 use crate::web::rest::RestPool;
+use crate::web::setup::{ConfigNow, Setup};
 use crate::web::socket::Socket;
 use crate::web::v1::watching::Watching;
 
@@ -46,56 +42,14 @@ const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
 pub const TICK: Duration = Duration::from_millis(250);
 
-/// What the gateway as a whole knows, shared by its shards.
-#[derive(Debug)]
-pub struct Facts {
-    /// A random name of this run.
-    pub id: String,
-    /// When it started.
-    pub started: Instant,
-    /// Where it listens.
-    pub listen: Vec<Listener>,
-    /// Whether sends are batched through io_uring, in words.
-    pub io_uring: String,
-    /// Bound of memory in bytes, where there is one.
-    pub memory_bound: Option<u64>,
-    /// Whether memory is short.
-    pub pressure: Arc<Pressure>,
-    /// Who may connect, and how many do.
-    pub admission: Arc<Admission>,
-    /// Room for answers that are made for one client.
-    pub answers: Answers,
-    /// Panics that were contained.
-    pub panics: AtomicU64,
-    /// Numbers of sessions.
-    pub sessions: AtomicU64,
-    /// Set once: the way to every shard.
-    pub shards: OnceLock<Vec<mpsc::Sender<ShardCommand>>>,
-    /// Cancelled when the gateway begins to stop.
-    pub draining: CancellationToken,
-    /// Connections turned away before they asked for anything, by the status of the refusal.
-    pub turned_away: Mutex<BTreeMap<u16, u64>>,
-    /// What `/player.js` is.
-    pub player: Option<Asset>,
-}
-
-/// What a shard is asked for.
-#[derive(Debug)]
-pub enum ShardCommand {
-    /// To serve a connection.
-    Serve(Detached, Box<Arrival>, Admitted),
-    /// To say what it knows.
-    Status(oneshot::Sender<Status>),
-    /// To end all conversations and leave all groups, and to answer then.
-    Stop(oneshot::Sender<()>),
-}
-
 /// One conversation, of whatever kind.
 pub trait Conversation {
     /// Each quarter of a second: deadlines.
     fn tick(&self, now: Instant);
     /// The gateway is stopping: to come to an end.
     fn drain(&self);
+    /// The configuration is another one: to come to an end where it does not allow this any more; whether it does.
+    fn check_again(&self) -> bool;
     /// Its books.
     fn status(&self) -> SessionStatus;
 }
@@ -104,9 +58,8 @@ pub trait Conversation {
 pub struct Server {
     shard: usize,
     hub: Rc<Hub>,
-    config: Arc<Config>,
+    setup: RefCell<Rc<Setup>>,
     facts: Arc<Facts>,
-    gate: Gate,
     conversations: RefCell<Slab<Rc<dyn Conversation>>>,
     closed: RefCell<VecDeque<ClosedSession>>,
     totals: RefCell<Totals>,
@@ -129,15 +82,13 @@ pub struct Registered {
 impl Server {
     /// A front for `hub`.
     #[must_use]
-    pub fn new(shard: usize, hub: Rc<Hub>, config: Arc<Config>, facts: Arc<Facts>) -> Rc<Self> {
-        let rest_pool = RestPool::of(config.threads);
-        let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
+    pub fn new(shard: usize, hub: Rc<Hub>, setup: Setup, facts: Arc<Facts>) -> Rc<Self> {
+        let rest_pool = RestPool::of(setup.config.threads);
         Rc::new(Server {
             shard,
             hub,
-            config,
+            setup: RefCell::new(Rc::new(setup)),
             facts,
-            gate,
             conversations: RefCell::default(),
             closed: RefCell::default(),
             totals: RefCell::default(),
@@ -169,6 +120,12 @@ impl Server {
                         // Whoever asked may have gone.
                         let _ = answer.send(self.status());
                     }
+                    Some(ShardCommand::Apply(setup, answer)) => {
+                        let _ = answer.send(self.apply(&setup));
+                    }
+                    Some(ShardCommand::Pulse(answer)) => {
+                        let _ = answer.send(());
+                    }
                     Some(ShardCommand::Stop(answer)) => {
                         self.stop();
                         stopped = Some(answer);
@@ -189,22 +146,22 @@ impl Server {
         &self.hub
     }
 
-    /// The configuration.
+    /// What it works by, now: a reload puts another in its place.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
+    pub fn setup(&self) -> Rc<Setup> {
+        Rc::clone(&self.setup.borrow())
+    }
+
+    /// The configuration, now.
+    #[must_use]
+    pub fn config(&self) -> ConfigNow {
+        ConfigNow::of(self.setup())
     }
 
     /// What the gateway as a whole knows.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
-    }
-
-    /// Who may ask.
-    #[must_use]
-    pub fn gate(&self) -> &Gate {
-        &self.gate
     }
 
     /// Its number.
@@ -277,6 +234,14 @@ impl Server {
         Registered { server: Rc::clone(self), place }
     }
 
+    /// Works by another configuration from now on; how many conversations that ended.
+    fn apply(&self, setup: &Setup) -> usize {
+        self.hub.apply(Tuning::of(&setup.config));
+        self.setup.replace(Rc::new(setup.clone()));
+        let conversations = self.conversations.borrow();
+        conversations.iter().filter(|(_, conversation)| conversation.check_again()).count()
+    }
+
     fn tick(&self) {
         self.hub.tick();
         let now = Instant::now();
@@ -295,10 +260,11 @@ impl Server {
 
     fn accept(self: &Rc<Self>, detached: Detached, mut arrival: Arrival, admitted: Admitted) {
         let Some(ends) = arrival.ends else { return };
-        match detached.attach(&self.config.limits) {
+        let config = self.config();
+        match detached.attach(&config.limits) {
             Ok(carrier) => {
                 let stream = Socket::new(carrier, arrival.layer.take());
-                let connection = Rc::new(Connection::new(&arrival, ends, admitted, &self.config.limits));
+                let connection = Rc::new(Connection::new(&arrival, ends, admitted, &config.limits));
                 self.spawn(Rc::clone(self).serve(stream, connection));
             }
             Err(error) => debug!(peer = %ends.peer, %error, "a connection was gone before it was served"),
@@ -310,7 +276,8 @@ impl Server {
             let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
             service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))
         };
-        let limits = &self.config.limits;
+        let config = self.config();
+        let limits = &config.limits;
         let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_time)

@@ -2,7 +2,6 @@
 //! group.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,12 @@ use bytes::Bytes;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info};
 
-use crate::hub::sender::{OverRate, Sender};
+use crate::hub::sender::{OverRate, Sender, SenderKey};
 use crate::hub::subscription::{Subscriber, Subscription};
-use crate::model::status::SessionStatus;
+use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::asked::Revoked;
+use crate::web::connection::Connection;
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
@@ -30,14 +31,18 @@ const FLOOD: Duration = Duration::from_secs(10);
 pub struct Session {
     server: Rc<Server>,
     number: u64,
-    peer: SocketAddr,
+    connection: Rc<Connection>,
     opened: Instant,
     opening: Opening,
+    /// How to send, or why it may not; a reload may change that.
+    sending: RefCell<Result<SenderKey, String>>,
     egress: Rc<Egress>,
     subscriptions: RefCell<Vec<Subscription>>,
     line: Line,
     sender: RefCell<Option<Rc<Sender>>>,
     replies: RefCell<Option<AbortHandle>>,
+    /// The books of the sender that a reload took away.
+    ended: Cell<EndedParts>,
     /// Since when, and when last, a send was over the rate.
     over_rate: Cell<Option<(Instant, Instant)>>,
 }
@@ -45,7 +50,12 @@ pub struct Session {
 impl Session {
     /// Claims the streams before the handshake is answered, so that nothing published from then on is missed.
     #[must_use]
-    pub fn open(server: &Rc<Server>, peer: SocketAddr, opening: Opening, readings: Vec<Reading>) -> Rc<Self> {
+    pub fn open(
+        server: &Rc<Server>,
+        connection: Rc<Connection>,
+        opening: Opening,
+        readings: Vec<Reading>,
+    ) -> Rc<Self> {
         let now = Instant::now();
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let egress =
@@ -55,14 +65,16 @@ impl Session {
         Rc::new(Session {
             number: server.next_session(),
             server: Rc::clone(server),
-            peer,
+            connection,
             opened: now,
+            sending: RefCell::new(opening.sending.clone()),
             opening,
             egress,
             subscriptions: RefCell::new(subscriptions),
             line: Line::new(&server.config().limits, now),
             sender: RefCell::new(None),
             replies: RefCell::new(None),
+            ended: Cell::default(),
             over_rate: Cell::new(None),
         })
     }
@@ -70,7 +82,7 @@ impl Session {
     /// The span that its log lines carry.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::info_span!("session", number = self.number, peer = %self.peer)
+        tracing::info_span!("session", number = self.number, peer = %self.connection.peer())
     }
 
     /// The client went away between its request and our answer.
@@ -129,7 +141,7 @@ impl Session {
         if let Some(sender) = self.sender.borrow().as_ref() {
             return Ok(Rc::clone(sender));
         }
-        let key = self.opening.sending.clone()?;
+        let key = self.sending.borrow().clone()?;
         let sender = self.server.hub().sender(key).map_err(|error| error.to_string())?;
         if !self.opening.options.echo {
             self.egress.withhold(sender.id());
@@ -214,13 +226,38 @@ impl Conversation for Session {
         self.close(1001, "draining: the gateway is stopping".to_owned());
     }
 
+    fn check_again(&self) -> bool {
+        if self.egress.ending().is_some() {
+            return false;
+        }
+        if let Some(Revoked { code, reason }) = self.opening.asked.revoked(&self.server, &self.connection) {
+            self.close(code, reason);
+            return true;
+        }
+        let sending = self.opening.asked.sending(&self.server);
+        if sending.is_err() {
+            // Who sends again is told and closed.
+            if let Some(replies) = self.replies.take() {
+                replies.abort();
+            }
+            if let Some(sender) = self.sender.take() {
+                let mut ended = self.ended.get();
+                ended.add_sender(&sender.status());
+                self.ended.set(ended);
+            }
+        }
+        *self.sending.borrow_mut() = sending;
+        false
+    }
+
     fn status(&self) -> SessionStatus {
+        let ended = self.ended.get();
         let (subscriptions, bytes) =
             self.egress.look(|readings| readings.iter().map(Reading::status).collect());
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
-            peer: self.peer.to_string(),
+            peer: self.connection.peer().to_string(),
             kind: "websocket",
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.egress.is_blocked(),
@@ -228,7 +265,7 @@ impl Conversation for Session {
             subscriptions,
             sender: self.sender.borrow().as_ref().map(|sender| sender.status()),
             senders: Vec::new(),
-            ended: None,
+            ended: (ended != EndedParts::default()).then_some(ended),
         }
     }
 }

@@ -9,6 +9,7 @@ mod handshakes;
 mod honest;
 mod panics;
 mod requests;
+mod soak;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,7 +1,6 @@
 //! The JavaScript library and `UDPSocket` in a real browser, in a page and in a worker, against the built gateway.
 
 mod flood;
-mod runtimes;
 
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
@@ -10,9 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::front::{ask, assert_refused};
-use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
-use crate::peers::firefox::Firefox;
 use crate::support::gateway::TestGateway;
 use crate::support::lab::{Lab, Multicast, PATIENCE, Receiver, lab_test, skip, wait_for};
 
@@ -46,34 +43,18 @@ lab_test! {
 
 lab_test! {
     fn in_a_page_streams_are_joined_read_and_left(lab) {
-        let started = start(lab, Place::Page, &["--allow-send", GROUP]);
-        joins_reads_and_leaves(lab, started);
+        joins_reads_and_leaves(lab, Place::Page);
     }
 }
 
 lab_test! {
     fn in_a_worker_streams_are_joined_read_and_left(lab) {
-        let started = start(lab, Place::Worker, &["--allow-send", GROUP]);
-        joins_reads_and_leaves(lab, started);
+        joins_reads_and_leaves(lab, Place::Worker);
     }
 }
 
-lab_test! {
-    fn in_a_page_of_firefox_streams_are_joined_read_and_left(lab) {
-        let started = start_in_firefox(lab, Place::Page, &["--allow-send", GROUP]);
-        joins_reads_and_leaves(lab, started);
-    }
-}
-
-lab_test! {
-    fn in_a_worker_of_firefox_streams_are_joined_read_and_left(lab) {
-        let started = start_in_firefox(lab, Place::Worker, &["--allow-send", GROUP]);
-        joins_reads_and_leaves(lab, started);
-    }
-}
-
-fn joins_reads_and_leaves(lab: &Lab, started: Option<(TestGateway<'_>, Library)>) {
-    let Some((gateway, mut library)) = started else { return };
+fn joins_reads_and_leaves(lab: &Lab, place: Place) {
+    let Some((gateway, mut library)) = start(lab, place, &["--allow-send", GROUP]) else { return };
     let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
     let joined = library.call("join", &json!([GROUP]));
     assert_eq!(joined, json!({ "number": 0, "on": "lan0" }));
@@ -211,28 +192,15 @@ lab_test! {
 
 lab_test! {
     fn chromium_s_own_multicast_cases_pass_in_an_ordinary_page(lab) {
-        passes_the_multicast_cases(start(lab, Place::Page, &CASES));
-    }
-}
-
-lab_test! {
-    fn chromium_s_own_multicast_cases_pass_in_firefox(lab) {
-        passes_the_multicast_cases(start_in_firefox(lab, Place::Page, &CASES));
-    }
-}
-
-/// What the gateway has to allow for them.
-const CASES: [&str; 4] =
-    ["--allow-send", GROUP, "--limit", "join-rate=off,send-rate-per-session=off,send-rate-per-group=off"];
-
-fn passes_the_multicast_cases(started: Option<(TestGateway<'_>, Library)>) {
-    let Some((_gateway, mut library)) = started else { return };
-    let expression = format!("({})(origin)", include_str!("library/udpsocket.js"));
-    let said = library.browser.resolve(&expression);
-    let said = said.as_object().expect("what each case said");
-    assert!(said.len() >= 8, "{said:?}");
-    for (case, result) in said {
-        assert_eq!(result, "ok", "{case}");
+        let allow = ["--allow-send", GROUP, "--limit", "join-rate=off,send-rate-per-session=off,send-rate-per-group=off"];
+        let Some((_gateway, mut library)) = start(lab, Place::Page, &allow) else { return };
+        let expression = format!("({})(origin)", include_str!("library/udpsocket.js"));
+        let said = library.browser.resolve(&expression);
+        let said = said.as_object().expect("what each case said");
+        assert!(said.len() >= 8, "{said:?}");
+        for (case, result) in said {
+            assert_eq!(result, "ok", "{case}");
+        }
     }
 }
 
@@ -314,7 +282,7 @@ enum Place {
 
 /// The library in a browser, with `programs.js`.
 struct Library {
-    browser: Box<dyn Browser>,
+    browser: Chromium,
     place: Place,
 }
 
@@ -323,27 +291,9 @@ fn start<'a>(lab: &'a Lab, place: Place, flags: &[&str]) -> Option<(TestGateway<
     if skip("chromium", "chromium") {
         return None;
     }
-    start_in(lab, |lab, url| Box::new(Chromium::open(lab, url)), place, flags)
-}
-
-/// The same in Firefox.
-fn start_in_firefox<'a>(lab: &'a Lab, place: Place, flags: &[&str]) -> Option<(TestGateway<'a>, Library)> {
-    if skip("firefox-esr", "firefox-esr") {
-        return None;
-    }
-    start_in(lab, |lab, url| Box::new(Firefox::open(lab, url)), place, flags)
-}
-
-/// The same in a browser of choice.
-fn start_in<'a>(
-    lab: &'a Lab,
-    open: impl FnOnce(&Lab, &str) -> Box<dyn Browser>,
-    place: Place,
-    flags: &[&str],
-) -> Option<(TestGateway<'a>, Library)> {
     let gateway = TestGateway::start(lab, &[&["--interface", "lan0"][..], flags].concat());
     // A document without a policy of its own: what is imported and started here is the tests' affair.
-    let mut browser = open(lab, &format!("http://{}/healthz", gateway.address));
+    let mut browser = Chromium::open(lab, &format!("http://{}/healthz", gateway.address));
     wait_for("the document", PATIENCE, || {
         (browser.evaluate("location.pathname + document.readyState") == "/healthzcomplete").then_some(())
     });

@@ -17,6 +17,7 @@ mod metrics;
 mod page;
 mod peers;
 mod protocol;
+mod reload;
 mod replay;
 mod sending;
 mod slow;

@@ -1,4 +1,4 @@
-//! The hub and the write path as a state machine: joins, leaves, datagrams, slow clients, resets and interfaces that come and go
+//! The hub and the write path as a state machine: joins, leaves, datagrams, slow clients, resets, reloads and interfaces that come and go
 //! in any order. After each step all books balance, clients hold what the books say, and the kernel holds exactly the
 //! memberships that the hub has.
 //!
@@ -30,6 +30,7 @@ enum Step {
     ReadAll { client: prop::sample::Index },
     Away { group: usize },
     Back { group: usize },
+    Reload { datagrams: usize },
     Tick,
 }
 
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => client().prop_map(|client| Step::ReadAll { client }),
         1 => (0..GROUPS).prop_map(|group| Step::Away { group }),
         2 => (0..GROUPS).prop_map(|group| Step::Back { group }),
+        1 => (16..200_usize).prop_map(|datagrams| Step::Reload { datagrams }),
         2 => Just(Step::Tick),
     ]
 }

@@ -15,7 +15,7 @@ use wscast::hub::hub::Hub;
 use wscast::hub::key::StreamKey;
 use wscast::hub::pressure::Pressure;
 use wscast::hub::quota::Quota;
-use wscast::hub::settings::HubSettings;
+use wscast::hub::settings::{HubSettings, Tuning};
 use wscast::hub::stream::Stream;
 use wscast::hub::subscription::{Subscriber, Subscription};
 use wscast::hub::twin::Nursery;
@@ -67,6 +67,7 @@ impl Seen {
 
 pub(super) struct World {
     hub: Rc<Hub>,
+    quota: Arc<Quota>,
     pool: Rc<RestPool>,
     source: UdpSocket,
     clients: Vec<Client>,
@@ -100,6 +101,22 @@ struct Client {
     code: Option<u16>,
 }
 
+/// Limits that are reached soon.
+fn limits(lag_datagrams: usize) -> Limits {
+    Limits {
+        lag_bytes: 256 << 10,
+        lag_datagrams,
+        lag_age: Duration::from_secs(600),
+        replay_bytes: 64 << 10,
+        join_rate: None,
+        ..Limits::default()
+    }
+}
+
+fn tuning(limits: Limits) -> Tuning {
+    Tuning { receive_buffer: 4 << 20, hold: Some(Duration::ZERO), linger: Duration::ZERO, limits }
+}
+
 impl World {
     /// Lives one case through, on a runtime of its own.
     pub(super) fn live<F: Future<Output = Seen>>(case: impl FnOnce(World) -> F) -> Seen {
@@ -108,30 +125,21 @@ impl World {
     }
 
     fn new() -> Self {
-        let limits = Limits {
-            lag_bytes: 256 << 10,
-            lag_datagrams: 64,
-            lag_age: Duration::from_secs(600),
-            replay_bytes: 64 << 10,
-            join_rate: None,
-            ..Limits::default()
-        };
+        let limits = limits(64);
         let quota = Quota::new(&limits, Arc::new(Pressure::default()), Instant::now());
         let settings = HubSettings {
             shard: 0,
             nurseries: Arc::from([Nursery::default()]),
             senders: Arc::default(),
-            receive_buffer: 4 << 20,
-            hold: Some(Duration::ZERO),
             io_uring: IoUring::Off,
-            linger: Duration::ZERO,
-            limits,
+            tuning: tuning(limits),
         };
         let source = UdpSocket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
         source.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
         source.set_multicast_loop_v4(true).unwrap();
         World {
-            hub: Hub::new(settings, quota),
+            hub: Hub::new(settings, Arc::clone(&quota)),
+            quota,
             pool: RestPool::of(NonZeroUsize::MIN),
             source,
             clients: Vec::new(),
@@ -169,6 +177,11 @@ impl World {
             }
             Step::Away { group } => self.away(group),
             Step::Back { group } => self.back(group),
+            Step::Reload { datagrams } => {
+                let limits = limits(datagrams);
+                self.quota.apply(&limits, Instant::now());
+                self.hub.apply(tuning(limits));
+            }
             Step::Tick => self.tick(),
         }
     }

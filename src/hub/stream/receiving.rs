@@ -87,7 +87,7 @@ impl Stream {
     pub(super) fn publish(&self, membership: &Membership, batch: &ReceiveBatch, count: usize) {
         let now = self.now();
         // Subscribers who keep up must not be overrun by a burst, be it of large datagrams or of many.
-        let quarter = (self.settings.log.bytes / 4, self.settings.log.datagrams / 4);
+        let quarter = (self.bounds.get().bytes / 4, self.bounds.get().datagrams / 4);
         let mut appended = (0, 0);
         self.settings.echoes.refresh();
         if self.run.has_asked_for_records() {

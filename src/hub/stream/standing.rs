@@ -81,10 +81,7 @@ impl Stream {
             seen_sources: seen.sources(),
             ttl: seen.ttl(),
             last_received: seen.arrival(),
-            receive_buffer: ReceiveBuffer {
-                asked: self.settings.receive_buffer,
-                granted: attachment.granted,
-            },
+            receive_buffer: ReceiveBuffer { asked: self.receive_buffer.get(), granted: attachment.granted },
             log: LogStatus { bytes: log.bytes(), datagrams: log.datagrams() },
             copies: Vec::new(),
         }

@@ -8,6 +8,7 @@ use crate::model::quantity::{format_size, parse_duration, parse_size, split_unit
 use crate::model::text::is_digits;
 
 /// A limit's place and what may be put there.
+#[derive(PartialEq)]
 pub(super) enum Slot<'a> {
     Count(&'a mut Option<u32>),
     Rate(&'a mut Option<u32>),

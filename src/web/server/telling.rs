@@ -10,7 +10,8 @@ use crate::lan::interface::Interface;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status, Totals};
 use crate::sys::process;
 use crate::web::ending::{Ending, OUR_MISTAKE};
-use crate::web::server::{Server, ShardCommand};
+use crate::web::facts::ShardCommand;
+use crate::web::server::Server;
 
 impl Server {
     /// Closes a session's books: one line for operators, one entry in the status.
@@ -71,23 +72,25 @@ impl Server {
 
     /// The same with the copies of a stream each by itself, in no order.
     pub async fn shard_statuses(&self) -> Status {
+        let (setup, configuration) = (self.setup(), self.facts.configuration());
         let mut whole = Status {
             gateway: GatewayStatus {
                 version: env!("CARGO_PKG_VERSION"),
                 id: self.facts.id.clone(),
                 uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
                 listen: self.facts.listen.iter().map(|listener| listener.at.to_string()).collect(),
-                threads: self.config.threads.get(),
-                memory_bound_bytes: self.facts.memory_bound,
+                threads: setup.config.threads.get(),
+                memory_bound_bytes: setup.memory_bound,
                 memory_resident_bytes: self.facts.pressure.resident(),
                 memory_short: self.facts.pressure.is_high(),
                 admission: self.facts.admission.status(),
                 panics: self.facts.panics.load(Ordering::Relaxed),
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
-                named_streams: self.config.named_streams(),
-                policy: self.config.policy.status(),
-                player: self.facts.player.is_some(),
+                named_streams: setup.config.named_streams(),
+                policy: setup.config.policy.status(),
+                player: setup.player.is_some(),
+                configuration,
             },
             interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
             ..Status::default()
@@ -121,6 +124,7 @@ impl Server {
             closed: self.closed.borrow().iter().cloned().collect(),
             refused: self.refused.borrow().clone(),
             totals: self.totals(),
+            tasks: self.tasks.len() as u64,
             ..Status::default()
         }
     }

@@ -37,14 +37,12 @@ pub fn open(
     if server.facts().pressure.is_high() {
         return Err(Refusal::memory());
     }
-    let session = Session::open(server, connection.peer());
+    let session = Session::open(server, Rc::clone(connection));
     let span = session.span();
-    let connection = Rc::clone(connection);
     let conversation = async move {
         if let Some((socket, early)) = upgraded(request).await {
             session.run(socket, early).await;
         }
-        drop(connection);
     };
     server.spawn(conversation.instrument(span));
     Ok(handshake.response(Some(PROTOCOL)))

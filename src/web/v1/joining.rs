@@ -6,11 +6,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::SubscribeError;
 use crate::hub::key::StreamKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
+use crate::model::config::Config;
 use crate::model::control::{self, ErrorCode, ErrorNotice, Join, Left, LossCause, Notice, Resume};
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
 use crate::web::opening::Opening;
@@ -43,7 +44,7 @@ impl Session {
             StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
         let request = StreamRequest { target: Target::Group { group, filter }, options };
         let (config, hub) = (self.server.config(), self.server.hub());
-        let opening = match Opening::check(request, config, &hub.interfaces()) {
+        let opening = match Opening::check(request, &config, &hub.interfaces()) {
             Ok(opening) => opening,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
@@ -124,6 +125,21 @@ impl Session {
             }
             _ => (Cursor::new(&log, wishes.replay, bounds, now), Some((None, LossCause::Unknown))),
         }
+    }
+
+    /// Leaves the streams that may not be received any more, and says so; why the last of them.
+    pub(super) fn revoke_streams(&self, config: &Config) -> Option<Refusal> {
+        let denied = |joined: &Joined| {
+            let denied = config.policy.may_receive(&joined.key.group).err()?;
+            Some((joined.number, Refusal::not_allowed(denied.to_string())))
+        };
+        let revoked: Vec<_> = self.joined.borrow().iter().filter_map(denied).collect();
+        for (stream, refusal) in &revoked {
+            let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());
+            self.tell_error(ErrorNotice { stream: Some(*stream), ..error });
+            self.leave(None, *stream);
+        }
+        revoked.into_iter().next_back().map(|(_, refusal)| refusal)
     }
 
     pub(super) fn leave(&self, id: Option<u64>, stream: u32) {

@@ -10,12 +10,14 @@ use tracing::debug;
 
 use crate::hub::hub::SenderError;
 use crate::hub::sender::{OverRate, Sender, SessionRate};
+use crate::model::config::Config;
 use crate::model::control::{ErrorCode, ErrorNotice, Notice, OpenSend, SenderClosed, SenderOpened};
 use crate::model::record::{DATAGRAM_HEADER, Origin, RecordHeader, SendRecords};
 use crate::model::status::SenderStatus;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::line;
-use crate::web::opening::Opening;
+use crate::web::opening::{Opening, may_send};
+use crate::web::refusal::Refusal;
 use crate::web::v1::egress::Egress;
 use crate::web::v1::joining::code_of;
 use crate::web::v1::session::Session;
@@ -76,6 +78,12 @@ impl Sending {
         self.senders.borrow().iter().map(|open| open.sender.status()).collect()
     }
 
+    /// Whether there is no sender.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.senders.borrow().is_empty()
+    }
+
     /// Lets go of all senders.
     pub fn close_all(&self) {
         self.batched.take();
@@ -108,7 +116,7 @@ impl Session {
                 "this session has as many senders as it may (--limit streams-per-session): close one first";
             return self.refuse(id, ErrorCode::TooManySenders, message);
         }
-        let key = match Opening::sender_key(open, config, &hub.interfaces()) {
+        let key = match Opening::sender_key(open, &config, &hub.interfaces()) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
@@ -131,6 +139,21 @@ impl Session {
             AbortOnDropHandle::new(tokio::task::spawn_local(passing))
         });
         self.sending.senders.borrow_mut().push(Open { number, sender, _replies: replies });
+    }
+
+    /// Closes the senders whose group may not be sent to any more, and says so; why the last of them.
+    pub(super) fn revoke_senders(&self, config: &Config) -> Option<Refusal> {
+        let denied = |open: &Open| {
+            let key = open.sender.key();
+            Some((open.number, may_send(key.group, key.options.ttl, config).err()?))
+        };
+        let revoked: Vec<_> = self.sending.senders.borrow().iter().filter_map(denied).collect();
+        for (sender, refusal) in &revoked {
+            let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());
+            self.tell_error(ErrorNotice { sender: Some(*sender), ..error });
+            self.close_send(None, *sender);
+        }
+        revoked.into_iter().next_back().map(|(_, refusal)| refusal)
     }
 
     pub(super) fn close_send(&self, id: Option<u64>, sender: u32) {

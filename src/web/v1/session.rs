@@ -1,7 +1,6 @@
 //! One conversation in `wscast.v1`: what the client asks for and what it is told.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,14 +9,18 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Span, info};
 
 use crate::model::bucket::TokenBucket;
+use crate::model::config::Config;
 use crate::model::control::{
     Action, Command, ErrorCode, ErrorNotice, Heartbeat, Hello, HelloLimits, LONGEST_COMMAND, Notice, Pong,
 };
 use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::asked::Revoked;
+use crate::web::connection::Connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
+use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::socket::Socket;
 use crate::web::v1::egress::Egress;
@@ -34,7 +37,7 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::f
 pub struct Session {
     pub(super) server: Rc<Server>,
     number: u64,
-    peer: SocketAddr,
+    connection: Rc<Connection>,
     opened: Instant,
     line: Line,
     pub(super) egress: Rc<Egress>,
@@ -51,12 +54,12 @@ pub struct Session {
 impl Session {
     /// Before the handshake is answered.
     #[must_use]
-    pub fn open(server: &Rc<Server>, peer: SocketAddr) -> Rc<Self> {
+    pub fn open(server: &Rc<Server>, connection: Rc<Connection>) -> Rc<Self> {
         let (now, hub) = (Instant::now(), server.hub());
         let rate = server.config().limits.control_messages;
         Rc::new(Session {
             number: server.next_session(),
-            peer,
+            connection,
             opened: now,
             line: Line::new(&server.config().limits, now),
             egress: Egress::new(hub.lag_bounds(), server.rest_pool(), Rc::clone(hub.gathering())),
@@ -74,7 +77,7 @@ impl Session {
     /// The span that its log lines carry.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::info_span!("session", number = self.number, peer = %self.peer)
+        tracing::info_span!("session", number = self.number, peer = %self.connection.peer())
     }
 
     /// The conversation. `early` is what the client sent right behind its handshake.
@@ -94,7 +97,8 @@ impl Session {
     }
 
     fn hello(&self) {
-        let limits = &self.server.config().limits;
+        let config = self.server.config();
+        let limits = &config.limits;
         self.egress.tell(&Notice::Hello(Hello {
             gateway: self.run_name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -123,6 +127,16 @@ impl Session {
 
     pub(super) fn tell_error(&self, error: ErrorNotice<'_>) {
         self.egress.tell(&Notice::Error(error));
+    }
+
+    /// Ends what `config` does not allow, each with an error and the answer of its leave; why the last of them.
+    fn revoke(&self, config: &Config) -> Option<Refusal> {
+        let streams = self.revoke_streams(config);
+        self.revoke_senders(config).or(streams)
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.joined.borrow().is_empty() && self.sending.is_empty()
     }
 
     /// What the client says costs one of its messages; the error is the close that answers a flood.
@@ -244,13 +258,29 @@ impl Conversation for Session {
         self.egress.end(Ending { code: 1001, reason, by: EndedBy::Gateway }, &[], false);
     }
 
+    fn check_again(&self) -> bool {
+        if self.egress.ending().is_some() {
+            return false;
+        }
+        let setup = self.server.setup();
+        let revoked = match self.connection.check_again(&setup.gate) {
+            Err(refusal) => Some(refusal),
+            // Who is left with nothing that it had is closed, with the reason of the last.
+            Ok(()) => self.revoke(&setup.config).filter(|_| self.has_nothing()),
+        };
+        let Some(refusal) = revoked else { return false };
+        let Revoked { code, reason } = Revoked::by(&refusal);
+        self.egress.end(Ending { code, reason, by: EndedBy::Gateway }, &[], false);
+        true
+    }
+
     fn status(&self) -> SessionStatus {
         let (subscriptions, bytes) = self.egress.look();
         let ended = self.ended.get();
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
-            peer: self.peer.to_string(),
+            peer: self.connection.peer().to_string(),
             kind: "wscast.v1",
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.egress.is_blocked(),

@@ -3,7 +3,6 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
 use crate::peers::tool;
 use crate::support::gateway::TestGateway;

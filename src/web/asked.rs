@@ -1,0 +1,123 @@
+//! What a request asked for, checked against the policy, at its opening and again when the configuration changes.
+
+use crate::hub::sender::SenderKey;
+use crate::model::config::{Config, NamedStream};
+use crate::model::group::Group;
+use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::source::SourceFilter;
+use crate::web::connection::Connection;
+use crate::web::opening::{Opening, check_ttl};
+use crate::web::refusal::Refusal;
+use crate::web::server::Server;
+
+/// A stream that a request asked for, and may have.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The group.
+    pub group: Group,
+    /// Whom to hear.
+    pub filter: SourceFilter,
+    target: Target,
+    options: StreamOptions,
+}
+
+/// A right that is gone: how its conversation is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The close code.
+    pub code: u16,
+    /// A stable word, and the rest of the reason.
+    pub reason: String,
+}
+
+impl Asked {
+    /// Checks what `target` asks for, interfaces apart; and whether it may be sent to, or why not.
+    ///
+    /// # Errors
+    /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
+    pub fn check(
+        target: Target,
+        options: &StreamOptions,
+        config: &Config,
+    ) -> Result<(Self, Result<(), String>), Refusal> {
+        let (group, filter) = match &target {
+            Target::Group { group, filter } => (*group, filter.clone()),
+            Target::Named(name) => {
+                let stream = config
+                    .streams
+                    .get(name)
+                    .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
+                (stream.group, narrowed(stream, options)?)
+            }
+        };
+        filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
+        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
+        let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
+        if options.receive {
+            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        } else if let Err(denied) = &may_send {
+            return Err(Refusal::not_allowed(denied.clone()));
+        }
+        Ok((Asked { group, filter, target, options: options.clone() }, may_send))
+    }
+
+    /// The stream of the configuration that was asked for by name.
+    #[must_use]
+    pub fn named<'a>(&self, config: &'a Config) -> Option<&'a NamedStream> {
+        match &self.target {
+            Target::Named(name) => config.streams.get(name),
+            Target::Group { .. } => None,
+        }
+    }
+
+    /// Why it may not go on under what holds now, if so.
+    #[must_use]
+    pub fn revoked(&self, server: &Server, connection: &Connection) -> Option<Revoked> {
+        let setup = server.setup();
+        if let Err(refusal) = connection.check_again(&setup.gate) {
+            return Some(Revoked::by(&refusal));
+        }
+        match Asked::check(self.target.clone(), &self.options, &setup.config) {
+            Err(refusal) => Some(Revoked::by(&refusal)),
+            Ok((now, _)) if now.group != self.group || now.filter != self.filter => {
+                let reason = "reloaded: this name is another stream now; connect again".to_owned();
+                Some(Revoked { code: 1001, reason })
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// How it may be sent to under what holds now.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn sending(&self, server: &Server) -> Result<SenderKey, String> {
+        let request = StreamRequest { target: self.target.clone(), options: self.options.clone() };
+        Opening::check(request, &server.config(), &server.hub().interfaces())
+            .map_err(|refusal| refusal.words().to_owned())?
+            .sending
+    }
+}
+
+impl Revoked {
+    /// What `refusal` would have answered to the request.
+    #[must_use]
+    pub fn by(refusal: &Refusal) -> Self {
+        Revoked { code: refusal.close_code().unwrap_or(4403), reason: refusal.to_string() }
+    }
+}
+
+/// The filter of a named stream with what the request excludes besides.
+fn narrowed(stream: &NamedStream, options: &StreamOptions) -> Result<SourceFilter, Refusal> {
+    if options.exclude.is_empty() {
+        return Ok(stream.filter.clone());
+    }
+    let excluded = match &stream.filter {
+        SourceFilter::Any => options.exclude.clone(),
+        SourceFilter::Exclude(already) => already.iter().chain(&options.exclude).copied().collect(),
+        SourceFilter::Include(_) => {
+            return Err(Refusal::malformed("this stream names its sources: exclude= does not go with them"));
+        }
+    };
+    SourceFilter::exclude(excluded).map_err(|error| Refusal::malformed(error.to_string()))
+}
