@@ -3,7 +3,10 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
+mod capture;
+mod link;
 mod listening;
+mod manual;
 mod tools;
 mod trust;
 
@@ -15,7 +18,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use self::capture::{RecordArgs, ReplayArgs, Speed};
 pub use self::listening::ListeningArgs;
+pub use self::manual::{CompletionsArgs, ManArgs};
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
@@ -27,6 +32,8 @@ use crate::model::setting::{
     parse_threads,
 };
 pub use tools::{ListenArgs, SendArgs, SendTarget};
+
+pub use link::LinkArgs;
 
 /// A gateway between IP multicast and WebSocket: the groups of the local network at a URL, and back.
 #[derive(Clone, Debug, Parser)]
@@ -46,7 +53,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make a running gateway read its configuration again, and say what came of it
     Reload(ReloadArgs),
     /// Read a configuration file, say what is wrong with it, and start nothing
@@ -60,6 +67,16 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Mirror groups between this machine's network and that of a gateway, without a gateway here
+    Link(LinkArgs),
+    /// Record multicast groups into a capture file that Wireshark reads
+    Record(RecordArgs),
+    /// Send the datagrams of a capture file, at the times they had
+    Replay(ReplayArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page
+    Man(ManArgs),
 }
 
 /// Flags of `wscast serve`. Each can be given in the environment too; lists have commas between their entries
@@ -171,6 +188,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "WSCAST_PLAYER")]
     pub player: Option<PathBuf>,
 
+    /// Links.
+    #[command(flatten)]
+    pub links: link::AcceptArgs,
+
     /// Unix socket at which `wscast reload` asks for a reload and is told what came of it [default: none]
     #[arg(long, value_name = "PATH", env = "WSCAST_CONTROL")]
     pub control: Option<PathBuf>,
@@ -200,6 +221,7 @@ impl ServeArgs {
             max_ttl: self.max_ttl,
             linger: self.linger,
             player: self.player,
+            accept_links: self.links.accept_links,
             control: self.control,
         }
     }

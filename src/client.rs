@@ -129,6 +129,19 @@ pub async fn connect(url: &str, mut options: Options) -> Result<Gateway, ClientE
     Ok(Gateway { requests, datagrams, link, options, keys: AtomicU64::new(1), task })
 }
 
+/// Connects to the door that the gateway at `url` has for other gateways; the connection, and the gateway's run as its `hello`
+/// says it.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) async fn connect_link(
+    url: &str,
+    options: &Options,
+) -> Result<(dial::Socket, String), ClientError> {
+    let (socket, welcome) = dial::dial_link(url, options).await?;
+    Ok((socket, welcome.gateway))
+}
+
 impl Gateway {
     /// Hears a group; waits for the gateway's answer.
     ///

@@ -1,5 +1,6 @@
 //! The gateway as a whole: listeners, one acceptor, shards; started by one call and stopped by another.
 
+mod linking;
 mod memory;
 pub mod reload;
 pub mod setup;
@@ -27,6 +28,7 @@ use crate::hub::pressure::Pressure;
 use crate::hub::quota::Quota;
 use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
+use crate::link::links::Links;
 use crate::model::config::{Config, IoUring};
 use crate::model::listener::Listener;
 use crate::model::status::ConfigurationStatus;
@@ -47,6 +49,7 @@ pub struct Gateway {
     facts: Arc<Facts>,
     shards: Vec<Shard>,
     acceptor: JoinSet<()>,
+    links: Option<Links>,
     quota: Arc<Quota>,
     /// The configuration in force; held by the one reload that is under way.
     running: tokio::sync::Mutex<Config>,
@@ -126,6 +129,7 @@ impl Gateway {
             answers: Answers::default(),
             panics: AtomicU64::new(0),
             turned_away: Mutex::default(),
+            links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
                 generation: 1,
                 since: reload::unix_time(),
@@ -157,6 +161,7 @@ impl Gateway {
             greeting: config.limits.tls_time,
             refusals: Acceptor::refusals(),
         });
+        let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
         let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
         let (watched, draining) = (Arc::clone(&marks), facts.draining.clone());
         acceptor.spawn(async move {
@@ -177,7 +182,7 @@ impl Gateway {
             });
         }
         let running = tokio::sync::Mutex::new(config);
-        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, marks, tls })
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, marks, tls })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
@@ -209,6 +214,9 @@ impl Gateway {
     pub async fn shutdown(mut self) {
         self.facts.draining.cancel();
         while self.acceptor.join_next().await.is_some() {}
+        if let Some(links) = self.links.take() {
+            links.stop().await;
+        }
         let mut stopped = Vec::new();
         for shard in &self.shards {
             let (answer, ended) = oneshot::channel();

@@ -17,6 +17,7 @@ pub mod client;
 pub mod gateway;
 pub mod hub;
 pub mod lan;
+pub mod link;
 pub mod model;
 pub mod sys;
 pub mod tools;

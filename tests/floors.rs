@@ -15,7 +15,8 @@ use sources::{Crate, SourceFile, root, shown, sources};
 const FLOORS: [(u8, &[&str]); 5] = [
     (5, &["lib", "main", "cli", "gateway", "tools"]),
     (4, &["web", "site"]),
-    (3, &["hub"]),
+    // Links mirror what memberships hear and senders send, as streams do, and know nothing of the streams.
+    (3, &["hub", "link"]),
     (2, &["lan", "client"]),
     (1, &["model", "sys"]),
 ];

@@ -50,13 +50,15 @@ pub(crate) fn measure(gateway: &Path, server: &str, load: &Load) -> Outcome<Valu
 fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     let myself = std::env::current_exe()?;
     let on_each = streams_on_each(server)?;
-    let streams = on_each.unwrap_or(load.streams);
+    let apart = connections_of_each(server)?;
+    let streams = on_each.or(apart).unwrap_or(load.streams);
+    let connections = load.clients * apart.unwrap_or(1);
     let mut serving = Process::start(command(gateway, server, &myself)?)?;
     wait_until_it_listens(&mut serving)?;
     let pid = serving.id();
     let empty = resident(pid);
     let mut sink = on("cli", &myself);
-    sink.args(["sink", "--server", SERVER, "--clients", &load.clients.to_string()]);
+    sink.args(["sink", "--server", SERVER, "--clients", &connections.to_string()]);
     sink.args(["--streams", &streams.to_string(), "--deadline", &(load.seconds * 4.0 + 60.0).to_string()]);
     if server.starts_with("gateway") || on_each.is_some() {
         sink.args(["--group", GROUP]);
@@ -87,7 +89,7 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     // Every stream has as many clients, so that which of its datagrams failed is all one.
     let wanted = match on_each {
         Some(_) => datagrams * load.clients as u64,
-        None => datagrams * load.clients as u64 / load.streams as u64,
+        None => datagrams * connections as u64 / streams as u64,
     };
     sink.tell(&wanted.to_string())?;
     let got: Value = serde_json::from_str(&sink.line()?)?;
@@ -116,6 +118,12 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
         "resident_kib": busy,
         "idle_cpu_share": idle_cpu / WATCH.as_secs_f64(), "machine_busy_idle": machine_busy,
     }))
+}
+
+/// The connections that each client of `gatewayxSTREAMS` has, for a stream each.
+fn connections_of_each(server: &str) -> Outcome<Option<usize>> {
+    let word = server.split_whitespace().next().unwrap_or_default();
+    word.strip_prefix("gatewayx").map(|number| Ok(number.parse()?)).transpose()
 }
 
 /// The streams that each client of `v1` and `v1xSTREAMS` has on its connection.
@@ -150,8 +158,9 @@ fn start_probe(myself: &Path, seconds: f64) -> Outcome<Process> {
 fn command(gateway: &Path, server: &str, myself: &Path) -> Outcome<Command> {
     let mut words = server.split_whitespace();
     let group: SocketAddr = GROUP.parse()?;
+    let (on_each, apart) = (streams_on_each(server)?, connections_of_each(server)?);
     let mut command = match words.next().unwrap_or_default() {
-        word if word == "gateway" || streams_on_each(word)?.is_some() => {
+        word if word == "gateway" || on_each.is_some() || apart.is_some() => {
             let mut command = on("gw", gateway);
             command.args(["serve", "--listen", SERVER, "--interface", "lan0", "--no-auth"]);
             command.args(["--allow-receive", "239.0.0.0/8", "--limit", "all=off"]);
@@ -177,7 +186,7 @@ fn command(gateway: &Path, server: &str, myself: &Path) -> Outcome<Command> {
         }
         other => {
             return Err(format!(
-                "no server {other:?}: there are floor, gateway, naive, websocat, v1, v1xSTREAMS"
+                "no server {other:?}: there are floor, gateway, gatewayxSTREAMS, naive, websocat, v1, v1xSTREAMS"
             )
             .into());
         }

@@ -173,9 +173,9 @@ pub(crate) struct RunArguments {
     /// Scenarios: NAME=CLIENTSxSIZExRATE
     #[arg(long, default_values = ["video=100x1316x475", "ticks=100x100x10000", "crowd=1000x1316x475", "small=1000x64x1000"])]
     pub(crate) scenario: Vec<String>,
-    /// Servers, the first is what the others are compared with: floor, gateway, naive, websocat, v1 and v1xSTREAMS (the
-    /// gateway with clients of wscast.v1, with so many streams on each connection and the same load in all); further words
-    /// are arguments of its own, as in "gateway --hold 0"
+    /// Servers, the first is what the others are compared with: floor, gateway, naive, websocat; the gateway with
+    /// clients of wscast.v1: v1, and v1xSTREAMS with so many streams on each connection and the same load in all; gatewayxSTREAMS,
+    /// raw clients with as many streams, each on a connection of its own; further words are arguments, as in "gateway --hold 0"
     #[arg(long, value_delimiter = ',', default_values = ["floor", "gateway", "naive", "websocat"])]
     pub(crate) server: Vec<String>,
     /// Write every run as a line of JSON to this file

@@ -142,7 +142,7 @@ fn parse_send_target(text: &str) -> Result<SendTarget, String> {
 }
 
 /// A duration where a bare number means seconds.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     parse_duration(&format!("{text}s")).or_else(|_| parse_duration(text)).map_err(|error| error.to_string())
 }
 

@@ -24,7 +24,7 @@ const LONGEST_MESSAGE: usize = 1 << 20;
 /// The longest pause that a gateway can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Where the gateway is.
 #[derive(Clone, Debug)]
@@ -151,6 +151,13 @@ pub(super) async fn dial(address: &Address, options: &Options) -> Result<(Socket
     };
     let late = || address.unreachable(&format_args!("no answer for {CONNECTING:?}: is it a gateway?"));
     tokio::time::timeout(CONNECTING, greeting).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Connects to the door that the gateway at `url` has for other gateways, and waits for `hello`.
+pub(super) async fn dial_link(url: &str, options: &Options) -> Result<(Socket, Welcome), ClientError> {
+    let mut address = Address::parse(url)?;
+    address.url.push_str("/link");
+    dial(&address, options).await
 }
 
 /// What a gateway's `draining` asks for, within reason.

@@ -8,8 +8,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::gateway::Gateway;
 use crate::gateway::setup::{self, SetupError};
+use crate::gateway::{Gateway, linking};
 use crate::model::changes::Changes;
 use crate::model::config::Config;
 use crate::model::status::LastReload;
@@ -74,6 +74,7 @@ impl Gateway {
         self.facts.admission.adopt(&setup.config.limits, now);
         self.quota.apply(&setup.config.limits, now);
         self.marks.set(&setup);
+        linking::adopt(&self.facts, &setup.config).await;
         *running = setup.config.clone();
         let mut answers = Vec::new();
         for (shard, one) in self.shards.iter().enumerate() {

@@ -61,6 +61,19 @@ impl Transmitter {
         interface: &Interface,
         options: TransmitOptions,
     ) -> Result<Self, TransmitError> {
+        Self::open_from(group, interface, options, None)
+    }
+
+    /// The same from a `port` that programs of this host may use too, where one is given.
+    ///
+    /// # Errors
+    /// [`TransmitError`].
+    pub fn open_from(
+        group: Group,
+        interface: &Interface,
+        options: TransmitOptions,
+        port: Option<u16>,
+    ) -> Result<Self, TransmitError> {
         let open = || -> io::Result<Self> {
             let ipv4 = group.is_ipv4();
             let domain = if ipv4 { Domain::IPV4 } else { Domain::IPV6 };
@@ -85,7 +98,10 @@ impl Transmitter {
                 (true, false) => Ipv4Addr::UNSPECIFIED.into(),
                 (false, _) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            socket.bind(&SocketAddr::new(any, 0).into())?;
+            if port.is_some() {
+                socket.set_reuse_address(true)?;
+            }
+            socket.bind(&SocketAddr::new(any, port.unwrap_or(0)).into())?;
             let socket = UdpSocket::from_std(socket.into())?;
             let port = socket.local_addr()?.port();
             let (index, source) = (Cell::new(interface.index), Cell::new(source_address(interface, ipv4)));
@@ -147,6 +163,28 @@ impl Transmitter {
             }
         }
         Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+
+    /// Hands one datagram for a single host to the kernel; never waits.
+    ///
+    /// # Errors
+    /// As [`Transmitter::send`].
+    pub fn send_to(&self, payload: &[u8], host: SocketAddr) -> io::Result<()> {
+        let to = SockAddr::from(host);
+        for _ in 0..TRIES {
+            match socket2::SockRef::from(&self.socket).send_to(payload, &to) {
+                Ok(_) => return Ok(()),
+                Err(error) if self.is_left_over(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EIO))
+    }
+
+    /// Asks for `bytes` of receive buffer, where more than a few replies may come at once.
+    pub fn expect_replies(&self, bytes: usize) {
+        // What the kernel grants is what there is.
+        let _ = socket2::SockRef::from(&self.socket).set_recv_buffer_size(bytes);
     }
 
     /// Hands all datagrams of a batch to the kernel, in order, and empties it; never waits. Says how many it took; `refused`

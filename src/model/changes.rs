@@ -56,6 +56,8 @@ impl Changes {
             player,
             control,
             streams,
+            links,
+            accept_links,
         } = wanted;
         let (receive, send) = policy.differs(&running.policy);
         for (name, differs) in [
@@ -94,6 +96,8 @@ impl Changes {
             ("io-uring", *io_uring != running.io_uring),
             ("log-format", *log_format != running.log_format),
             ("control", *control != running.control),
+            ("link", *links != running.links),
+            ("accept-links", *accept_links != running.accept_links),
         ] {
             if differs {
                 changes.after_restart.push(name.to_owned());
@@ -123,6 +127,8 @@ impl Config {
             io_uring: running.io_uring,
             log_format: running.log_format,
             control: running.control.clone(),
+            links: running.links.clone(),
+            accept_links: running.accept_links,
             ..self
         }
     }

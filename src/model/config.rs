@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::config_file::{self, FileSettings};
 use super::group::Group;
 use super::limits::{LimitError, LimitSetting, Limits};
+use super::link::{LinkConfig, LinkError, MOST_LINKS};
 use super::listener::{ListenAddress, Listener, ListenerParts};
 use super::policy::{Policy, ReceiveRule, Spec};
 use super::prefix::AddressPrefix;
@@ -72,6 +73,10 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// Streams at `/streams/NAME`.
     pub streams: BTreeMap<String, NamedStream>,
+    /// Links to other gateways, at most [`MOST_LINKS`].
+    pub links: Vec<LinkConfig>,
+    /// Whether other gateways may link to this one, within [`Config::policy`].
+    pub accept_links: bool,
 }
 
 /// A stream that the configuration names.
@@ -129,6 +134,8 @@ pub struct Overrides {
     pub linger: Option<Duration>,
     /// [`Config::player`].
     pub player: Option<PathBuf>,
+    /// [`Config::accept_links`].
+    pub accept_links: Option<bool>,
     /// [`Config::control`].
     pub control: Option<PathBuf>,
 }
@@ -159,6 +166,9 @@ pub enum ConfigError {
     /// TLS, or a proxy, that lacks something.
     #[error(transparent)]
     Tls(#[from] TlsSettingsError),
+    /// Links that can't be.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// `listen = []`.
     #[error("no address to listen on: write listen = [\"127.0.0.1:8080\"], or leave it out")]
     NowhereToListen,
@@ -259,6 +269,8 @@ impl Config {
             player: overrides.player.or(file.player),
             control: overrides.control.or(file.control),
             streams: file.streams,
+            links: check_links(file.links)?,
+            accept_links: overrides.accept_links.or(file.accept_links).unwrap_or(false),
         })
     }
 
@@ -275,6 +287,13 @@ impl Config {
     pub fn named_streams(&self) -> BTreeMap<String, NamedStreamStatus> {
         self.streams.iter().map(|(name, stream)| (name.clone(), stream.status(name))).collect()
     }
+}
+
+fn check_links(links: Vec<LinkConfig>) -> Result<Vec<LinkConfig>, ConfigError> {
+    if links.len() > MOST_LINKS {
+        return Err(LinkError::Links(links.len()).into());
+    }
+    Ok(links)
 }
 
 /// A list of flags, where any was given.

@@ -1,5 +1,6 @@
 //! The configuration file: TOML whose keys are the flags' names, and errors that show the place.
 
+mod links;
 mod listening;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use toml::Spanned;
 use super::config::{ConfigError, NamedStream};
 use super::group::Group;
 use super::limits::Limits;
+use super::link::LinkConfig;
 use super::listener::ListenerParts;
 use super::name::check_name;
 use super::policy::Spec;
@@ -55,6 +57,8 @@ pub(super) struct FileSettings {
     pub(super) player: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
     pub(super) streams: BTreeMap<String, NamedStream>,
+    pub(super) links: Vec<LinkConfig>,
+    pub(super) accept_links: Option<bool>,
 }
 
 /// The file as TOML has it, before any value is understood.
@@ -85,6 +89,9 @@ struct Raw {
     control: Option<PathBuf>,
     #[serde(default)]
     streams: BTreeMap<Spanned<String>, RawStream>,
+    #[serde(default)]
+    link: Vec<Spanned<links::RawLink>>,
+    accept_links: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -155,6 +162,8 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         player: raw.player,
         control: raw.control,
         streams: file.streams(&raw.streams)?,
+        links: file.links(&raw.link)?,
+        accept_links: raw.accept_links,
     })
 }
 

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod group;
 pub mod histogram;
 pub mod limits;
+pub mod link;
 pub mod listener;
 pub mod name;
 mod percent;

@@ -3,6 +3,7 @@
 //! Every shard fills one [`Status`] from its own books and the gateway adds them up with [`Status::absorb`].
 //! All counters count from the start of the stream or session they stand in and never go down.
 
+mod link;
 mod session;
 mod totals;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use link::{AnswersStatus, Discarded, Ignored, LinkGroupStatus, LinkStatus, LinksStatus, MirrorStatus};
 pub use session::{
     ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
     Withheld,
@@ -35,6 +37,9 @@ pub struct Status {
     pub tasks: u64,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Links to other gateways.
+    #[serde(flatten)]
+    pub linked: LinksStatus,
     /// What was done since the start: for `/metrics`.
     #[serde(skip)]
     pub totals: Totals,

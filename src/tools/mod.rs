@@ -1,5 +1,6 @@
 //! The command line's verbs.
 
+pub mod capture;
 pub mod check_config;
 pub mod content;
 pub mod control;
@@ -13,14 +14,18 @@ pub mod form;
 pub mod gateway_outlet;
 pub mod gateway_tap;
 pub mod lan_tap;
+pub mod link;
 pub mod listen;
 pub mod log;
 pub mod loopback;
+pub mod manual;
 
 pub mod pace;
 pub mod place;
+pub mod record;
 pub mod refusal;
 pub mod reload;
+pub mod replay;
 pub mod send;
 pub mod sequence;
 pub mod serve;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::pressure::Pressure;
+use crate::link::links::Door;
 use crate::model::listener::Listener;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
@@ -45,6 +46,8 @@ pub struct Facts {
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
     /// Which configuration is in force.
     pub configuration: Mutex<ConfigurationStatus>,
+    /// The way to the links, where there may be some.
+    pub links: OnceLock<Door>,
 }
 
 impl Facts {

@@ -29,6 +29,7 @@ use crate::web::gate::{self, Caller};
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
 use crate::web::line;
+use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::Opening;
 use crate::web::page;
@@ -143,6 +144,7 @@ async fn answer(
             json(server, &All { interfaces })
         }
         "/v1" => door::open(server, connection, request),
+        "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller),
     }
 }

@@ -18,6 +18,7 @@ pub mod heart;
 pub mod http;
 pub mod library;
 pub mod line;
+pub mod linking;
 pub mod listening;
 pub mod metrics;
 pub mod opening;

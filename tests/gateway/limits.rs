@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
+use crate::support::flow::Flow;
 use crate::support::gateway::{Answer, TestGateway};
 use crate::support::lab::{PATIENCE, lab_test, wait_for};
 use crate::support::raw::{Raw, handshake};
@@ -229,6 +230,45 @@ lab_test! {
             gateway.open("/udp/239.1.2.1:5000");
         }
         await_room(&gateway, "/udp/239.1.2.99:5000");
+    }
+}
+
+lab_test! {
+    fn above_its_mark_of_memory_it_begins_nothing_new(lab) {
+        let gateway = TestGateway::start(lab, &[
+            "--interface", "lan0", "--linger", "0", "--limit", "memory=24MiB", "--limit", "join-rate=off",
+            "--limit", "replay-age=60s",
+        ]);
+        let mut flows: Vec<Flow> = (1..=4)
+            .map(|last| {
+                let mut flow = Flow::start(lab, &gateway, &format!("239.1.2.{last}:5000"));
+                // What the log holds for those who come late, and more.
+                flow.send(150, 60_000);
+                flow
+            })
+            .collect();
+        let status = gateway.status_with("memory to be short", |status| status["gateway"]["memory_short"] == true);
+        assert!(status["gateway"]["memory_resident_bytes"].as_u64() >= Some(24 << 20), "{status:#}");
+        for path in ["/udp/239.1.2.1:5000", "/udp/239.1.2.9:5000", "/readyz"] {
+            assert_turned_away(&gateway.fetch(path), 503, "--limit memory)", 5..=30);
+        }
+        let protocol = "Sec-WebSocket-Protocol: wscast.v1";
+        assert_turned_away(&gateway.ask(&handshake(gateway.address, "/v1", &[protocol])), 503, "--limit memory)", 5..=30);
+        // A page's script can't read a failed upgrade.
+        let origin = format!("Origin: http://{}", gateway.address);
+        let request = handshake(gateway.address, "/udp/239.1.2.1:5000", &[&origin]);
+        let (code, reason) = Raw::begin(gateway.connect(), request.as_bytes()).closed();
+        assert!(code == 1013 && reason.contains("--limit memory"), "{code} {reason}");
+        assert_eq!(gateway.fetch("/healthz").status, 200, "it is alive");
+        assert!(gateway.logged("memory is above its mark").contains("WARN"));
+        // Who is there is served as before.
+        for flow in &mut flows {
+            flow.send(10, 1316);
+        }
+        flows.truncate(1);
+        await_room(&gateway, "/udp/239.1.2.9:5000");
+        gateway.logged("memory is below its mark again");
+        flows[0].send(10, 1316);
     }
 }
 

@@ -13,6 +13,7 @@ mod kernel_drops;
 mod library;
 mod life;
 mod limits;
+mod links;
 mod metrics;
 mod page;
 mod peers;

@@ -4,8 +4,10 @@ mod video;
 
 use serde_json::{Value, json};
 
+use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
 use crate::peers::ends;
+use crate::peers::firefox::Firefox;
 use crate::support::gateway::TestGateway;
 use crate::support::lab::{lab_test, skip};
 
@@ -195,13 +197,32 @@ lab_test! {
     }
 }
 
-impl Chromium {
-    /// Types a group into the form, and Enter.
-    fn watch(&mut self, group: &str) {
-        self.fill("#target", group);
-        self.evaluate("document.querySelector('#watch-form').requestSubmit()");
+lab_test! {
+    fn in_firefox_the_page_shows_what_arrives_and_what_is_sent(lab) {
+        if skip("firefox-esr", "firefox-esr") {
+            return;
+        }
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-send", GROUP]);
+        let (source, receiver) = ends(lab);
+        let mut page = Firefox::open(lab, &format!("http://{}/", gateway.address));
+        page.text("#link[data-state=open]");
+        page.watch(GROUP);
+        gateway.await_joined("gw-lan0", GROUP);
+        let datagram = br#"{"celsius":21.5,"room":"<b>attic</b>"}"#;
+        source.send(datagram);
+        assert_eq!(receiver.recv().payload, datagram, "the receiver, on the same host, hears the source too");
+        let shown = page.text("#messages li[data-kind=json] pre");
+        let shown: Value = serde_json::from_str(&shown).expect("JSON as text");
+        assert_eq!(shown, json!({ "celsius": 21.5, "room": "<b>attic</b>" }));
+        page.wait("the stream in the list", "document.querySelector('#streams tbody')?.textContent.includes('10.1.0.2')");
+        page.evaluate("document.querySelector('#send-text').value = 'from Firefox'");
+        page.evaluate("document.querySelector('#send-button').click()");
+        assert_eq!(receiver.recv().payload, b"from Firefox");
+        assert!(page.text("#messages li.own").contains("sent through this gateway"));
     }
+}
 
+impl Chromium {
     fn fill(&mut self, selector: &str, text: &str) {
         self.evaluate(&format!("document.querySelector({selector:?}).value = {text:?}"));
     }

@@ -1,6 +1,8 @@
 //! Programs and libraries of others: each receives what is sent to a group, and sends to it.
 
+pub(crate) mod browser;
 pub(crate) mod chromium;
+pub(crate) mod firefox;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -127,13 +129,13 @@ pub(crate) fn tool(path: &str) -> Option<PathBuf> {
 }
 
 /// A running program that is talked to in lines; killed when dropped.
-struct Peer {
+pub(crate) struct Peer {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Peer {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start the peer");
         let output = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, lines) = mpsc::channel();
@@ -150,7 +152,7 @@ impl Peer {
         input.write_all(format!("{line}\n").as_bytes()).expect("write to the peer");
     }
 
-    fn hears(&mut self) -> String {
+    pub(crate) fn hears(&mut self) -> String {
         self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("the peer printed nothing: {error}"))
     }
 

@@ -76,8 +76,22 @@ impl<'a> TestGateway<'a> {
         Self::spawn(lab, arguments, |command| command.env_remove(variable))
     }
 
+    /// The same on another host than `gw`.
+    pub fn start_on(lab: &'a Lab, host: &str, arguments: &[&str]) -> Self {
+        Self::spawn_on(lab, host, arguments, |command| command)
+    }
+
     fn spawn(lab: &'a Lab, arguments: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> Self {
-        let mut command = lab.command("gw", env!("CARGO_BIN_EXE_wscast"));
+        Self::spawn_on(lab, "gw", arguments, prepare)
+    }
+
+    fn spawn_on(
+        lab: &'a Lab,
+        host: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Self {
+        let mut command = lab.command(host, env!("CARGO_BIN_EXE_wscast"));
         let mut child = prepare(command.arg("serve").args(arguments).env("RUST_LOG", "debug"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

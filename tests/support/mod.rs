@@ -7,5 +7,6 @@ pub mod flow;
 pub mod gateway;
 pub mod lab;
 pub mod raw;
+pub mod sites;
 pub mod tls;
 pub mod v1;

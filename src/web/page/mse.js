@@ -92,7 +92,7 @@ export class MsePlayer {
   get figures() {
     const { totalVideoFrames = 0, droppedVideoFrames = 0 } = this.video.getVideoPlaybackQuality?.() ?? {};
     const { videoWidth: width, videoHeight: height } = this.video;
-    return { decoded: totalVideoFrames, dropped: droppedVideoFrames, skipped: 0, width, height, missing: 0 };
+    return { decoded: totalVideoFrames, dropped: droppedVideoFrames, skipped: 0, heard: 0, width, height, missing: 0 };
   }
 
   close() {

@@ -25,7 +25,7 @@ export class CodecsPlayer {
     this.canvas = canvas;
     this.pen = canvas.getContext('2d', { alpha: false });
     this.failed = failed;
-    this.decoded = this.shown = this.dropped = this.skipped = 0;
+    this.decoded = this.shown = this.dropped = this.skipped = this.heard = 0;
     this.over = false;
     /** @type {VideoFrame[]} */
     this.pictures = [];
@@ -174,10 +174,12 @@ export class CodecsPlayer {
     if (audio && audio.context.state === 'running') {
       const { numberOfChannels, numberOfFrames, sampleRate, timestamp } = heard;
       const buffer = audio.context.createBuffer(numberOfChannels, numberOfFrames, sampleRate);
+      let silent = true;
       for (let channel = 0; channel < numberOfChannels; channel += 1) {
         const samples = new Float32Array(numberOfFrames);
         heard.copyTo(samples, { planeIndex: channel, format: 'f32-planar' });
         buffer.copyToChannel(samples, channel);
+        silent &&= !samples.some((sample) => sample);
       }
       const now = audio.context.currentTime;
       const wanted = now + (this.due(timestamp) - performance.now()) / 1000;
@@ -187,14 +189,15 @@ export class CodecsPlayer {
       const source = new AudioBufferSourceNode(audio.context, { buffer });
       source.connect(audio.context.destination);
       source.start(at);
+      if (!silent) this.heard += 1;
     }
     heard.close();
   }
 
   /** In numbers. */
   get figures() {
-    const { decoded, dropped, skipped, canvas, demuxer } = this;
-    return { decoded, dropped, skipped, width: this.shown ? canvas.width : 0, height: this.shown ? canvas.height : 0, missing: demuxer.missing };
+    const { decoded, dropped, skipped, heard, canvas, demuxer } = this;
+    return { decoded, dropped, skipped, heard, width: this.shown ? canvas.width : 0, height: this.shown ? canvas.height : 0, missing: demuxer.missing };
   }
 
   close() {

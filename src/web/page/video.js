@@ -30,7 +30,7 @@ export class Video {
 
   reset() {
     const screen = $('screen');
-    Object.assign(screen.dataset, { player: '', decoded: '0', dropped: '0', error: '' });
+    Object.assign(screen.dataset, { player: '', decoded: '0', dropped: '0', heard: '0', error: '' });
     $('canvas').hidden = $('video').hidden = true;
     put($('screen-words'), '');
     put($('video-figures'), '');
@@ -92,11 +92,11 @@ export class Video {
 
   tick() {
     if (!this.player) return;
-    const { decoded, dropped, skipped, width, height, missing } = this.player.figures;
+    const { decoded, dropped, skipped, heard, width, height, missing } = this.player.figures;
     const now = performance.now();
     const rate = ((decoded - this.last.decoded) * 1000) / (now - this.last.at);
     this.last = { at: now, decoded };
-    Object.assign($('screen').dataset, { decoded: String(decoded), dropped: String(dropped) });
+    Object.assign($('screen').dataset, { decoded: String(decoded), dropped: String(dropped), heard: String(heard) });
     if (decoded && width && !$('screen').dataset.error) put($('screen-words'), '');
     $('sound').hidden = !this.player.hasSound;
     const facts = width ? [`${width} × ${height}`, `${rate.toFixed(1)} pictures/s`, `${whole(dropped)} dropped`] : [];

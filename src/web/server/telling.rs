@@ -93,6 +93,7 @@ impl Server {
                 configuration,
             },
             interfaces: self.hub.interfaces().iter().map(Interface::status).collect(),
+            linked: self.facts.linked().await,
             ..Status::default()
         };
         for shard in self.facts.shards.get().into_iter().flatten() {

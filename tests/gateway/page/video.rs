@@ -3,6 +3,9 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
 use crate::peers::tool;
 use crate::support::gateway::TestGateway;
@@ -110,6 +113,19 @@ impl Player {
         );
         let colours = page.evaluate(&colours).as_u64().expect("a number");
         assert!(colours > 15, "{colours} colours are no test picture");
+        if self == Player::WebCodecs {
+            assert_eq!(
+                page.evaluate("document.querySelector('#screen').dataset.heard"),
+                "0",
+                "nobody asked for sound"
+            );
+            let click =
+                json!({ "expression": "document.querySelector('#sound').click()", "userGesture": true });
+            page.call("Runtime.evaluate", &click);
+            // 47 pieces are a second of it.
+            page.wait("a second of sound", "Number(document.querySelector('#screen').dataset.heard) > 47");
+            assert_eq!(page.text("#sound"), "Sound off");
+        }
         assert_eq!(gateway.stream(GROUP)["lost"]["kernel"], 0);
     }
 }

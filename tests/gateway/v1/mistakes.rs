@@ -1,12 +1,14 @@
 //! What is wrong is answered in words, with a stable code; the connection lives unless it floods.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::GROUP;
 use crate::support::gateway::TestGateway;
-use crate::support::lab::lab_test;
-use crate::support::v1::{V1Client, join_message, open_send_message, send_record};
+use crate::support::lab::{lab_test, skip};
+use crate::support::v1::{Event, V1Client, join_message, open_send_message, send_record};
 
 lab_test! {
     fn every_mistake_is_answered_and_the_connection_lives(lab) {
@@ -113,5 +115,65 @@ lab_test! {
         assert_eq!(text.len(), 4096);
         client.put(Message::text(text));
         client.notice("pong");
+    }
+}
+
+lab_test! {
+    fn what_the_kernel_refuses_is_told_in_its_words_and_works_once_it_may(lab) {
+        if skip("nft", "nftables") {
+            return;
+        }
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-send", "239.0.0.0/8"]);
+        let mut client = V1Client::open(&gateway);
+        // A socket may have so many source filters; one more needs `sysctl net.ipv4.igmp_max_msf`.
+        let sources: Vec<_> = (1..=16).map(|number| format!("10.1.0.{number}")).collect();
+        let many = json!({"id": 1, "sources": sources});
+        let error = client.refused(&join_message("232.1.2.3:5000", &many));
+        assert_eq!(error["code"], "join_failed", "{error}");
+        assert!(error["message"].as_str().expect("words").contains("igmp_max_msf"), "{error}");
+        client.join("232.1.2.3:5000", &json!({"id": 2, "sources": sources[..10]}));
+
+        let sender = client.ask(&open_send_message(GROUP, &json!({"id": 3})), "sender");
+        lab.sh(
+            "ip netns exec gw nft 'add table inet t; add chain inet t out { type filter hook output priority 0; }; \
+             add rule inet t out udp dport 5000 drop'",
+        );
+        for _ in 0..3 {
+            client.put(Message::binary(send_record(&sender, b"dropped")));
+        }
+        let mut told = 0;
+        while told < 3 {
+            let error = client.notice("error");
+            assert_eq!((&error["code"], &error["sender"]), (&json!("send_failed"), &sender["sender"]), "{error}");
+            told += error["datagrams"].as_u64().expect("a number");
+        }
+        lab.sh("ip netns exec gw nft delete table inet t");
+        client.put(Message::binary(send_record(&sender, b"sent")));
+        let status = gateway.status_with("all four", |status| status["sessions"][0]["senders"][0]["accepted"] == 4);
+        let books = &status["sessions"][0]["senders"][0];
+        assert_eq!((&books["sent"], &books["refused"]["kernel"]), (&json!(1), &json!(3)), "{books:#}");
+    }
+}
+
+lab_test! {
+    fn a_session_that_stays_over_its_rate_is_closed(lab) {
+        let flags = ["--interface", "lan0", "--allow-send", "239.0.0.0/8", "--limit", "send-rate-per-session=5/s"];
+        let gateway = TestGateway::start(lab, &flags);
+        let mut client = V1Client::open(&gateway);
+        let sender = client.ask(&open_send_message(GROUP, &json!({})), "sender");
+        let record = send_record(&sender, b"again");
+        let events = std::iter::repeat_with(|| {
+            client.put(Message::binary(record.clone()));
+            client.next_within(Duration::from_millis(20))
+        });
+        let close = events.take(2000).flatten().find_map(|event| match event {
+            Event::Close(code, reason) => Some((code, reason)),
+            _ => None,
+        });
+        let (code, reason) = close.expect("a close");
+        assert!(code == 4529 && reason.starts_with("rate: "), "{code} {reason}");
+        let closed = &gateway.closed(1)[0];
+        let books = &closed["senders"][0];
+        assert!(books["refused"]["rate"].as_u64() > books["sent"].as_u64(), "{closed:#}");
     }
 }

@@ -1,0 +1,83 @@
+//! `wscast link`: mirrors groups between this machine's network and that of a gateway, without a gateway here.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::cli::LinkArgs;
+use crate::link::Rules;
+use crate::link::links::Links;
+use crate::model::config::LogLevel;
+use crate::model::link::{Credentials, LinkConfig, Mirrored};
+use crate::model::policy::{Policy, ReceiveRule};
+use crate::model::setting::RECEIVE_BUFFER;
+use crate::sys::random;
+use crate::tools::failure::Failure;
+use crate::tools::{log, serve};
+
+/// Bytes of receive buffer to ask for.
+const BUFFER: usize = 4 << 20;
+const _: () = assert!(BUFFER >= *RECEIVE_BUFFER.start());
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
+    let LinkArgs {
+        url,
+        groups,
+        direction,
+        interface,
+        remote_interface,
+        ttl,
+        rate,
+        token_file,
+        trust,
+        log_format,
+    } = arguments;
+    if interface == Some(crate::model::selector::InterfaceSelector::All) {
+        return Err(Failure::Usage(
+            "a group is mirrored on one interface: name it, all is for receiving".to_owned(),
+        ));
+    }
+    let mirrored = |one: Mirrored| Mirrored {
+        direction,
+        interface: interface.clone(),
+        remote_interface: remote_interface.clone(),
+        ttl,
+        rate,
+        ..one
+    };
+    let config = LinkConfig {
+        name: LinkConfig::name_of(&url),
+        url,
+        credentials: Credentials {
+            token_file,
+            ca: trust.ca,
+            client_cert: trust.client_cert,
+            client_key: trust.client_key,
+        },
+        groups: groups.into_iter().map(mirrored).collect(),
+    };
+    config.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    log::start(log_format.unwrap_or_default(), LogLevel::Info);
+    serve::block_on(link(config))
+}
+
+async fn link(config: LinkConfig) -> Result<(), Failure> {
+    let handler = |kind| signal(kind).map_err(|error| Failure::doing("waiting for signals", &error));
+    let (mut interrupt, mut terminate) =
+        (handler(SignalKind::interrupt())?, handler(SignalKind::terminate())?);
+    // Nobody links to this process.
+    let policy = Policy::new(ReceiveRule::Listed(Vec::new()), Vec::new());
+    let rules = Rules { policy, max_ttl: 1, interface: None, receive_buffer: BUFFER };
+    let links = Links::start(random::number(), rules, vec![config])
+        .map_err(|error| Failure::doing("starting the link's thread", &error))?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("stopping: leaving groups and closing the link");
+    links.stop().await;
+    Ok(())
+}
