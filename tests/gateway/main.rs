@@ -5,6 +5,7 @@
 mod support;
 
 mod abuse;
+mod balancing;
 mod client;
 mod front;
 mod interfaces;

@@ -157,7 +157,7 @@ impl Peer {
     }
 
     /// Tells it that there is nothing more to send: it closes its connection.
-    fn ends(&mut self) {
+    pub(crate) fn ends(&mut self) {
         drop(self.child.stdin.take());
         let ended = self.child.wait().expect("wait for the peer");
         assert!(ended.success(), "the peer ended with {ended}");

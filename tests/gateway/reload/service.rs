@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Configured, FIRST};
@@ -177,5 +177,40 @@ lab_test! {
         next.signal("TERM");
         next.wait();
         assert!(!path.exists(), "it is taken away at the end");
+    }
+}
+
+#[test]
+fn the_unit_is_hardened_and_systemd_finds_no_fault() {
+    if skip("systemd-analyze", "systemd") {
+        return;
+    }
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd/wscast.service");
+    let analyze = |arguments: &[&str]| {
+        let output = Command::new("systemd-analyze").args(arguments).output().expect("run systemd-analyze");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    // In tenths: an exposure of 1.5 at most.
+    let (accepted, said) = analyze(&["security", "--offline=yes", "--threshold=15", "--no-pager", unit]);
+    assert!(accepted, "{said}");
+
+    // With the program that was built, and without the manual page, which is not installed here.
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(unit).expect("the unit");
+    let text = text.replace("/usr/bin/wscast", env!("CARGO_BIN_EXE_wscast")).replace("man:wscast(1) ", "");
+    let file = folder.path().join("wscast.service");
+    std::fs::write(&file, &text).expect("write the unit");
+    let (accepted, said) = analyze(&["verify", file.to_str().expect("UTF-8")]);
+    // Of the machine's own units it says what it likes.
+    let ours = said.lines().filter(|line| line.contains("wscast")).collect::<Vec<_>>();
+    assert!(accepted && ours.is_empty(), "{said}");
+
+    // What it runs is what the program takes.
+    for line in [
+        "ExecStart=/usr/bin/wscast serve --config /etc/wscast.toml",
+        "ExecReload=/usr/bin/wscast reload --config /etc/wscast.toml",
+    ] {
+        assert!(std::fs::read_to_string(unit).expect("the unit").contains(&format!("\n{line}\n")), "{line}");
     }
 }
