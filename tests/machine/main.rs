@@ -5,6 +5,7 @@
 //! It runs on the loopback interface with the real hub, real multicast sockets and real client sockets.
 #![allow(clippy::unwrap_used)] // a failed one fails its test
 
+mod surroundings;
 mod world;
 
 use proptest::prelude::*;
