@@ -4,6 +4,7 @@
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
 mod capture;
+mod doctor;
 mod link;
 mod listening;
 mod manual;
@@ -19,6 +20,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use self::capture::{RecordArgs, ReplayArgs, Speed};
+pub use self::doctor::DoctorArgs;
 pub use self::listening::ListeningArgs;
 pub use self::manual::{CompletionsArgs, ManArgs};
 pub use self::trust::TrustArgs;
@@ -67,6 +69,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Find out why multicast does not arrive, and how to mend it
+    Doctor(DoctorArgs),
     /// Mirror groups between this machine's network and that of a gateway, without a gateway here
     Link(LinkArgs),
     /// Record multicast groups into a capture file that Wireshark reads

@@ -46,7 +46,7 @@ pub use error::{ClientError, SendError};
 pub use queue::{Datagram, Event, Loss, LossPlace, Losses};
 pub use sender::{Replies, Sender};
 pub use subscription::Subscription;
-pub use trust::{Identity, Trust, TrustError};
+pub use trust::{Identity, Protected, Trust, TrustError};
 
 use connection::Connection;
 use dial::Address;

@@ -55,7 +55,7 @@ fn a_file_that_is_not_there_is_named() {
 fn the_example_has_every_key_with_its_default() {
     let (_folder, file) = file(EXAMPLE);
     let (code, said) = run(&["check-config", &file], &[]);
-    assert_eq!((code, said.trim()), (Some(0), &*format!("{file}: ok, 2 named streams")));
+    assert_eq!((code, said.trim()), (Some(0), &*format!("{file}: ok, 3 named streams")));
 
     let (_, help) = run(&["serve", "--help"], &[]);
     let flags: Vec<&str> = help

@@ -1,9 +1,12 @@
 //! Whom a program trusts on `wss://`, and who it says that it is.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_tungstenite::Connector;
 
 /// Trust in gateways' certificates, and a certificate of one's own.
@@ -49,6 +52,10 @@ impl Trust {
     }
 }
 
+/// A connection that TLS protects.
+pub trait Protected: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Protected for T {}
+
 #[cfg(feature = "tls")]
 mod with_tls {
     use std::sync::Arc;
@@ -57,9 +64,20 @@ mod with_tls {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ClientConfig, RootCertStore};
 
-    use super::{Connector, Identity, Path, Trust, TrustError};
+    use super::{Connector, Identity, Path, Protected, TcpStream, Trust, TrustError, io};
 
     impl Trust {
+        /// Opens TLS on `stream` to `host`, which its certificate has to name: without WebSocket, for plain requests.
+        ///
+        /// # Errors
+        /// Why the certificate is not trusted, or what the connection says.
+        pub async fn protect(&self, stream: TcpStream, host: &str) -> io::Result<Box<dyn Protected>> {
+            let Connector::Rustls(config) = &self.connector else { return Ok(Box::new(stream)) };
+            let name = host.to_owned().try_into().map_err(io::Error::other)?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+            Ok(Box::new(connector.connect(name, stream).await?))
+        }
+
         /// Trusts the authorities in the PEM file `authorities`, or those of the system where none is given; shows
         /// `identity` to gateways that ask.
         ///
@@ -130,6 +148,14 @@ mod with_tls {
 
 #[cfg(not(feature = "tls"))]
 impl Trust {
+    /// Hands `stream` back: there is no trust without TLS.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn protect(&self, stream: TcpStream, _: &str) -> io::Result<Box<dyn Protected>> {
+        Ok(Box::new(stream))
+    }
+
     /// Fails: this program was built without TLS.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::hub::depacketizer::Depacketizer;
 use crate::hub::pressure::Pressure;
 use crate::hub::records::Records;
 use crate::hub::settings::log_bounds;
@@ -41,7 +42,7 @@ pub(super) fn bound(config: &Config) -> Option<u64> {
 
 /// Each stream has a log of payloads, and one of records for clients of `wscast.v1`.
 fn stream_memory(config: &Config) -> u64 {
-    2 * log_bounds(&config.limits).memory() + Records::memory()
+    2 * log_bounds(&config.limits).memory() + Records::memory() + Depacketizer::memory()
 }
 
 /// What a client is sending may be put together from fragments: the message so far, and the fragment that is coming in.

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::hub::budget::{Lease, SharedBudget};
 use crate::hub::cursor::{LagBounds, ReplayBounds};
+use crate::hub::depacketizer::Patience;
 use crate::hub::echo::Echoes;
 use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
@@ -293,6 +294,7 @@ impl Hub {
         let tuning = Rc::clone(&self.tuning.borrow());
         let settings = StreamSettings {
             log: tuning.log_bounds(),
+            patience: Patience::of(&tuning.limits),
             receive_buffer: tuning.receive_buffer,
             hold: tuning.hold,
             ring: self.ring.clone(),

@@ -4,6 +4,7 @@ pub mod audience;
 pub mod budget;
 pub mod containment;
 pub mod cursor;
+pub mod depacketizer;
 pub mod echo;
 pub mod flushes;
 pub mod gathering;

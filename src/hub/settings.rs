@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::hub::cursor::LagBounds;
+use crate::hub::depacketizer::Patience;
 use crate::hub::echo::{Echoes, Senders};
 use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
@@ -90,6 +91,8 @@ pub fn log_bounds(limits: &Limits) -> LogBounds {
 pub struct StreamSettings {
     /// Bounds of the log.
     pub log: LogBounds,
+    /// How long packets of an RTP stream wait for others.
+    pub patience: Patience,
     /// Receive buffer to ask the kernel for, in bytes.
     pub receive_buffer: usize,
     /// Time from one flush to the next at least; `None` for the adaptive one.

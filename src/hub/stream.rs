@@ -1,6 +1,8 @@
 //! A stream: the gateway's running copy of one membership. It outlives its membership when an interface goes away.
 
+mod keyframes;
 mod receiving;
+mod repairing;
 mod standing;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -12,6 +14,7 @@ use tokio::task::AbortHandle;
 use tracing::{Span, info, warn};
 
 use crate::hub::audience::Audience;
+use crate::hub::depacketizer::{Depacketizer, Patience};
 use crate::hub::flushes::Unflushed;
 use crate::hub::key::StreamKey;
 use crate::hub::ledger::Ledger;
@@ -22,6 +25,7 @@ use crate::hub::records::Records;
 use crate::hub::run::Run;
 use crate::hub::seen::Seen;
 use crate::hub::settings::{StreamSettings, Tuning};
+use crate::hub::stream::keyframes::Keyframes;
 use crate::hub::subscription::{Encoding, Subscriber};
 use crate::hub::twin::Twin;
 use crate::lan::interface::{Interface, Interfaces};
@@ -41,6 +45,10 @@ pub struct Stream {
     records: RefCell<Records>,
     record_audience: Audience,
     attachment: RefCell<Attachment>,
+    /// Where a player can begin, once somebody has asked.
+    keyframes: RefCell<Option<Box<Keyframes>>>,
+    /// Where it is RTP.
+    depacketizer: Option<RefCell<Depacketizer>>,
     ledger: Ledger,
     unflushed: Unflushed,
     seen: RefCell<Seen>,
@@ -53,6 +61,8 @@ struct Attachment {
     /// The interface as last seen.
     interface: Option<Interface>,
     joined: Option<(Rc<Membership>, AbortHandle)>,
+    /// The memberships that bring FEC, while it is joined.
+    fec: Vec<(Rc<Membership>, AbortHandle)>,
     outages: OutageBook,
     granted: usize,
 }
@@ -78,9 +88,12 @@ impl Stream {
             attachment: RefCell::new(Attachment {
                 interface: None,
                 joined: None,
+                fec: Vec::new(),
                 outages: OutageBook::default(),
                 granted: 0,
             }),
+            keyframes: RefCell::default(),
+            depacketizer: Depacketizer::new(key.transport, settings.patience).map(RefCell::new),
             ledger: Ledger::default(),
             unflushed: Unflushed::default(),
             seen: RefCell::default(),
@@ -129,6 +142,9 @@ impl Stream {
         self.audience.set_hold(tuning.hold);
         self.record_audience.set_hold(tuning.hold);
         self.receive_buffer.set(tuning.receive_buffer);
+        if let Some(rtp) = &self.depacketizer {
+            rtp.borrow_mut().be(Patience::of(&tuning.limits));
+        }
     }
 
     /// Its number.
@@ -308,9 +324,11 @@ impl Stream {
         let receiving = receiving::receive(Rc::downgrade(self), Rc::clone(&membership));
         let task = tokio::task::spawn_local(receiving).abort_handle();
         self.ledger.new_socket();
+        let fec = self.join_fec(interface);
         {
             let mut attachment = self.attachment.borrow_mut();
             attachment.joined = Some((membership, task));
+            attachment.fec = fec;
             attachment.granted = granted;
         }
         self.attached_to(interface);
@@ -349,6 +367,7 @@ impl Stream {
     fn detach(self: &Rc<Self>) {
         let Some((membership, task)) = self.attachment.borrow_mut().joined.take() else { return };
         task.abort();
+        self.leave_fec();
         // At once: the task gives up its share of the socket only when it is polled for the last time.
         membership.leave();
         let batch = Rc::clone(&self.settings.batch);
@@ -357,6 +376,7 @@ impl Stream {
             self.publish(&membership, &batch, count);
         }
         drop(batch);
+        self.pass_held(Depacketizer::flush);
         self.flush_all();
         self.ledger.kernel_dropped(membership.drops());
     }
@@ -365,7 +385,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let attachment = self.attachment.get_mut();
-        if let Some((_, task)) = attachment.joined.take() {
+        for (_, task) in attachment.joined.take().into_iter().chain(attachment.fec.drain(..)) {
             task.abort();
         }
         if attachment.interface.is_none() {

@@ -24,6 +24,7 @@ use super::setting::{
 use super::source::SourceFilter;
 use super::status::NamedStreamStatus;
 use super::tls::{TlsParts, TlsSettings, TlsSettingsError};
+use super::transport::Transport;
 
 /// A gateway's configuration, complete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct NamedStream {
     pub filter: SourceFilter,
     /// Where; `None` for the gateway's default.
     pub interface: Option<InterfaceSelector>,
+    /// Whether RTP is taken off.
+    pub transport: Transport,
 }
 
 /// What flags and environment say. An empty list and `None` leave what the file says; a list that is given
@@ -198,6 +201,7 @@ impl NamedStream {
         NamedStreamStatus {
             path: format!("/streams/{name}"),
             group: self.group.to_string(),
+            transport: self.transport.name(),
             sources,
             exclude,
             interface: self.interface.as_ref().map(ToString::to_string),
@@ -242,6 +246,9 @@ impl Config {
         let mut policy = Policy::new(receive, send);
         for stream in file.streams.values() {
             policy.name_group(stream.group);
+            for fec in stream.transport.fec_groups(stream.group).into_iter().flatten() {
+                policy.name_group(fec);
+            }
         }
 
         let allow_host = given(overrides.allow_host).or(file.allow_host).unwrap_or_default();

@@ -30,6 +30,7 @@ use super::setting::{
 };
 use super::source::{SourceFilter, parse_source};
 use super::tls::TlsParts;
+use super::transport::Transport;
 use listening::{RawListener, RawTls};
 
 /// What a file sets; `None` where it says nothing.
@@ -101,6 +102,8 @@ struct RawStream {
     sources: Option<Spanned<List>>,
     exclude: Option<Spanned<List>>,
     interface: Option<Value>,
+    rtp: Option<bool>,
+    fec: Option<Spanned<bool>>,
 }
 
 type Value = Spanned<Scalar>;
@@ -238,7 +241,20 @@ impl File<'_> {
         }
         filter.check_against(&group).map_err(|error| self.error(span, error))?;
         let interface = self.value(raw.interface.as_ref(), InterfaceSelector::from_str)?;
-        Ok(NamedStream { group, filter, interface })
+        let transport = self.transport(raw, group)?;
+        Ok(NamedStream { group, filter, interface, transport })
+    }
+
+    fn transport(&self, raw: &RawStream, group: Group) -> Result<Transport, ConfigError> {
+        let transport = match (raw.rtp, &raw.fec) {
+            (Some(true), fec) => Transport::rtp(fec.as_ref().is_some_and(|fec| *fec.as_ref())),
+            (_, Some(fec)) if *fec.as_ref() => {
+                return Err(self.error(fec.span(), "fec repairs RTP: add rtp = true, or leave it out"));
+            }
+            _ => Transport::Udp,
+        };
+        transport.fec_groups(group).map_err(|error| self.error(raw.group.span(), error))?;
+        Ok(transport)
     }
 
     fn filter<E: Display>(

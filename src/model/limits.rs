@@ -93,6 +93,12 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// The same in time, up to 60 s.
     pub replay_age: Duration,
+    /// Packets of an RTP stream, from one that is missed to the newest, that wait for it, 1..=1024.
+    pub reorder_datagrams: usize,
+    /// The same in time, up to 5 s.
+    pub reorder_age: Duration,
+    /// The same where forward error correction may bring it back, up to 10 s.
+    pub fec_age: Duration,
 }
 
 /// Where too much memory begins.
@@ -149,12 +155,15 @@ impl Default for Limits {
             lag_age: Duration::from_secs(2),
             replay_bytes: 8 << 20,
             replay_age: Duration::from_secs(10),
+            reorder_datagrams: 128,
+            reorder_age: Duration::from_millis(100),
+            fec_age: Duration::from_secs(2),
         }
     }
 }
 
 /// The names of all limits, in the order of [`Limits`].
-pub const NAMES: [&str; 39] = [
+pub const NAMES: [&str; 42] = [
     "connections",
     "connections-per-address",
     "connection-rate-per-address",
@@ -194,6 +203,9 @@ pub const NAMES: [&str; 39] = [
     "lag-age",
     "replay-bytes",
     "replay-age",
+    "reorder-datagrams",
+    "reorder-age",
+    "fec-age",
 ];
 
 const TENTH: Duration = Duration::from_millis(100);
@@ -347,6 +359,9 @@ impl Limits {
             "lag-age" => Slot::Age(&mut self.lag_age, Duration::from_millis(10), HOUR),
             "replay-bytes" => Slot::Size(&mut self.replay_bytes, 0, 1 << 30),
             "replay-age" => Slot::Age(&mut self.replay_age, Duration::ZERO, MINUTE),
+            "reorder-datagrams" => Slot::Number(&mut self.reorder_datagrams, 1, 1024),
+            "reorder-age" => Slot::Age(&mut self.reorder_age, Duration::ZERO, Duration::from_secs(5)),
+            "fec-age" => Slot::Age(&mut self.fec_age, Duration::ZERO, Duration::from_secs(10)),
             other => unreachable!("{other} is not a limit: NAMES and this match name the same"),
         }
     }

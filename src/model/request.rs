@@ -13,6 +13,7 @@ use super::request_options::parse_options;
 use super::selector::InterfaceSelector;
 use super::source::{SourceFilter, parse_sources};
 use super::text::quote;
+use super::transport::Transport;
 
 /// What a reader gets who is too slow for its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,10 +39,20 @@ pub enum Replay {
     Age(Duration),
 }
 
+/// Where in the stream a subscription begins, `replay` apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// Where it is now.
+    #[default]
+    Now,
+    /// At a picture that needs no other, with the tables that a player wants first (MPEG-TS).
+    Keyframe,
+}
+
 /// Which stream is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// `/udp/...`: a group, and whom to hear. The filter fits the group.
+    /// `/udp/...`, `/rtp/...`: a group, and whom to hear. The filter fits the group.
     Group {
         /// The group.
         group: Group,
@@ -57,6 +68,8 @@ pub enum Target {
 pub struct StreamRequest {
     /// Which stream.
     pub target: Target,
+    /// Whether RTP is taken off. For [`Target::Named`] the configuration says so, and `fec=` on top of it.
+    pub transport: Transport,
     /// How.
     pub options: StreamOptions,
 }
@@ -70,6 +83,8 @@ pub struct StreamOptions {
     pub overflow: Overflow,
     /// How far back to begin.
     pub replay: Replay,
+    /// Where to begin.
+    pub start: Beginning,
     /// How long a datagram may be held so that several go in one write, at most [`LONGEST_LATENCY`]; `None`
     /// for the gateway's default.
     pub latency: Option<Duration>,
@@ -86,6 +101,8 @@ pub struct StreamOptions {
     pub loopback: Option<bool>,
     /// Join and receive; false is send only.
     pub receive: bool,
+    /// Whether to join the forward error correction beside an RTP stream, where it was said.
+    pub fec: Option<bool>,
 }
 
 /// The longest `latency` (and `--hold`).
@@ -100,52 +117,32 @@ pub enum Route {
     NotAStream,
 }
 
-/// What a request error means to HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestErrorKind {
-    /// The client's mistake: 400.
-    Malformed,
-    /// Understood, and not offered by this gateway: 404.
-    Unsupported,
-}
-
 /// A stream's URL that can't be served. The message is one line, repeats at most 64 characters of the URL,
 /// control characters escaped, and names the fix.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct RequestError {
-    /// Whose mistake.
-    pub kind: RequestErrorKind,
     /// What is wrong and how to write it, one line.
     pub message: String,
 }
 
 impl RequestError {
     pub(super) fn malformed(message: impl fmt::Display) -> RequestError {
-        RequestError { kind: RequestErrorKind::Malformed, message: message.to_string() }
-    }
-
-    pub(super) fn unsupported(message: impl fmt::Display) -> RequestError {
-        RequestError { kind: RequestErrorKind::Unsupported, message: message.to_string() }
-    }
-
-    /// The HTTP status: 400 or 404.
-    pub fn status(&self) -> u16 {
-        match self.kind {
-            RequestErrorKind::Malformed => 400,
-            RequestErrorKind::Unsupported => 404,
-        }
+        RequestError { message: message.to_string() }
     }
 }
 
 /// Reads a request's path and query (without the `?`), both as they stand in the request line.
 ///
-/// Takes `/udp/[SOURCE[,SOURCE...]@]GROUP:PORT` and `/streams/NAME`, with or without a trailing slash and
+/// Takes `/udp/[SOURCE[,SOURCE...]@]GROUP:PORT`, the same behind `/rtp/`, and `/streams/NAME`, with or without a trailing slash and
 /// percent encoding, as udpxy's clients write them.
 pub fn parse(path: &str, query: Option<&str>) -> Result<Route, RequestError> {
-    let udp = if path == "/udp" { Some("") } else { path.strip_prefix("/udp/") };
-    let named = path.strip_prefix("/streams/");
-    let Some(rest) = udp.or(named) else { return Ok(Route::NotAStream) };
+    let behind = |place: &str| match path.strip_prefix(place) {
+        Some("") => Some(""),
+        rest => rest.and_then(|rest| rest.strip_prefix('/')),
+    };
+    let (udp, rtp, named) = (behind("/udp"), behind("/rtp"), path.strip_prefix("/streams/"));
+    let Some(rest) = udp.or(rtp).or(named) else { return Ok(Route::NotAStream) };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let rest = percent::decode(rest).ok_or_else(|| {
         RequestError::malformed(format!("{} has a broken percent encoding or is not UTF-8", quote(rest)))
@@ -157,7 +154,11 @@ pub fn parse(path: &str, query: Option<&str>) -> Result<Route, RequestError> {
         parse_group(&rest)?
     };
     let options = parse_options(query.unwrap_or(""))?;
-    Ok(Route::Stream(StreamRequest { target: exclude(target, &options.exclude)?, options }))
+    if udp.is_some() && options.fec.is_some() {
+        return Err(RequestError::malformed("fec= repairs RTP: write /rtp/ for /udp/, or leave it out"));
+    }
+    let transport = if rtp.is_some() { Transport::rtp(options.fec == Some(true)) } else { Transport::Udp };
+    Ok(Route::Stream(StreamRequest { target: exclude(target, &options.exclude)?, transport, options }))
 }
 
 /// `[SOURCE[,SOURCE...]@]GROUP:PORT`. That the sources fit the group is checked later, with `exclude=` known.
@@ -199,6 +200,7 @@ impl Default for StreamOptions {
             interface: None,
             overflow: Overflow::Skip,
             replay: Replay::None,
+            start: Beginning::Now,
             latency: None,
             exclude: Vec::new(),
             echo: false,
@@ -206,6 +208,7 @@ impl Default for StreamOptions {
             ttl: None,
             loopback: None,
             receive: true,
+            fec: None,
         }
     }
 }
@@ -249,7 +252,6 @@ mod tests {
 
     fn refusal(path: &str, query: &str) -> String {
         let error = parse(path, Some(query)).expect_err(path);
-        assert_eq!(error.status(), 400, "{error}");
         error.message
     }
 
@@ -266,6 +268,8 @@ mod tests {
             ("/udp/%5Bff15::42%5d%3a5000", "/udp/[ff15::42]:5000"),
             ("/udp/[2001:db8::5]@[ff35::1]:5000", "/udp/[2001:db8::5]@[ff35::1]:5000"),
             ("/udp/2001:db8::5@[ff35::1]:5000", "/udp/[2001:db8::5]@[ff35::1]:5000"),
+            ("/rtp/239.1.2.3:5000/", "/udp/239.1.2.3:5000"),
+            ("/rtp/10.0.0.5%40232.1.2.3%3A5000", "/udp/10.0.0.5@232.1.2.3:5000"),
             ("/streams/camera-1", "/streams/camera-1"),
             ("/streams/camera%2d1/", "/streams/camera-1"),
         ] {
@@ -276,16 +280,9 @@ mod tests {
 
     #[test]
     fn leaves_other_paths_alone() {
-        for path in [
-            "",
-            "/",
-            "/rtp/239.1.2.3:5000",
-            "/udpx",
-            "/UDP/239.1.2.3:5000",
-            "/streams",
-            "/v1",
-            "udp/239.1.2.3:5000",
-        ] {
+        for path in
+            ["", "/", "/rtpx", "/udpx", "/UDP/239.1.2.3:5000", "/streams", "/v1", "udp/239.1.2.3:5000"]
+        {
             assert_eq!(parse(path, Some("nonsense")), Ok(Route::NotAStream), "{path}");
         }
     }
@@ -293,6 +290,7 @@ mod tests {
     #[test]
     fn refuses_with_the_fix() {
         for (path, words) in [
+            ("/rtp", "write /udp/GROUP:PORT"),
             ("/udp", "write /udp/GROUP:PORT"),
             ("/udp/", "write /udp/GROUP:PORT"),
             ("/udp/239.1.2.3", "has no port"),
@@ -312,6 +310,19 @@ mod tests {
         ] {
             assert!(refusal(path, "").contains(words), "{path}: {}", refusal(path, ""));
         }
+    }
+
+    #[test]
+    fn says_whether_rtp_is_taken_off() {
+        let transport = |path: &str, query: &str| match parse(path, Some(query)) {
+            Ok(Route::Stream(request)) => request.transport,
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(transport("/udp/239.1.2.3:5000", ""), Transport::Udp);
+        assert_eq!(transport("/rtp/239.1.2.3:5000", ""), Transport::Rtp);
+        assert_eq!(transport("/rtp/239.1.2.3:5000", "fec=0"), Transport::Rtp);
+        assert_eq!(transport("/rtp/239.1.2.3:5000", "fec=1"), Transport::RtpFec);
+        assert!(refusal("/udp/239.1.2.3:5000", "fec=1").contains("write /rtp/"));
     }
 
     #[test]
@@ -338,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(path in "/(udp|streams)/.*", query in ".*") {
+        fn never_panics(path in "/(udp|rtp|streams)/.*", query in ".*") {
             if let Err(error) = parse(&path, Some(&query)) {
                 prop_assert!(!error.message.contains(char::is_control));
             }
@@ -355,7 +366,9 @@ mod tests {
             let sources = sources.into_iter().map(address).collect();
             let filter = SourceFilter::include(sources).unwrap_or_default();
             let target = Target::Group { group, filter };
-            let expected = StreamRequest { target: target.clone(), options: StreamOptions::default() };
+            let transport = Transport::Udp;
+            let options = StreamOptions::default();
+            let expected = StreamRequest { target: target.clone(), transport, options };
             prop_assert_eq!(parse(&target.to_string(), None), Ok(Route::Stream(expected)));
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::percent;
 use super::quantity::parse_duration;
-use super::request::{LONGEST_LATENCY, Overflow, Replay, RequestError, StreamOptions};
+use super::request::{Beginning, LONGEST_LATENCY, Overflow, Replay, RequestError, StreamOptions};
 use super::source::{SourceFilter, parse_sources};
 use super::text::{is_digits, quote};
 
 /// Every option that a stream's URL may carry.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "interface",
     "overflow",
     "replay",
@@ -23,6 +23,7 @@ const KNOWN: [&str; 12] = [
     "loop",
     "receive",
     "start",
+    "fec",
     "token",
 ];
 
@@ -47,6 +48,10 @@ pub(super) fn parse_options(query: &str) -> Result<StreamOptions, RequestError> 
             set(&mut options, known, &decode(value)?)?;
         }
     }
+    if options.start == Beginning::Keyframe && options.replay != Replay::None {
+        let fix = "start=keyframe begins at a picture: leave replay= out";
+        return Err(RequestError::malformed(fix));
+    }
     Ok(options)
 }
 
@@ -66,7 +71,8 @@ fn set(options: &mut StreamOptions, key: &str, value: &str) -> Result<(), Reques
         "ttl" => options.ttl = Some(ttl(value)?),
         "loop" => options.loopback = Some(switch(key, value)?),
         "receive" => options.receive = switch(key, value)?,
-        "start" => start(value)?,
+        "fec" => options.fec = Some(switch(key, value)?),
+        "start" => options.start = start(value)?,
         _ => {}
     }
     Ok(())
@@ -106,13 +112,11 @@ fn ttl(value: &str) -> Result<u8, RequestError> {
     })
 }
 
-fn start(value: &str) -> Result<(), RequestError> {
+fn start(value: &str) -> Result<Beginning, RequestError> {
     match value {
-        "now" => Ok(()),
-        "keyframe" => {
-            Err(RequestError::unsupported("start=keyframe is not offered by this gateway: leave it out"))
-        }
-        _ => Err(refuse("start", value, "write start=now")),
+        "now" => Ok(Beginning::Now),
+        "keyframe" => Ok(Beginning::Keyframe),
+        _ => Err(refuse("start", value, "write start=now or start=keyframe")),
     }
 }
 
@@ -153,17 +157,17 @@ impl FromStr for Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::request::RequestErrorKind;
     use crate::model::selector::InterfaceSelector;
 
     #[test]
     fn reads_every_option() {
         let all = "interface=lan0&overflow=latest&replay=500ms&latency=5ms&exclude=10.0.0.9&echo=1&replies=1\
-            &ttl=255&loop=0&receive=0&start=now&token=secret";
+            &ttl=255&loop=0&receive=0&fec=1&start=now&token=secret";
         let expected = StreamOptions {
             interface: Some(InterfaceSelector::Name("lan0".to_owned())),
             overflow: Overflow::Latest,
             replay: Replay::Age(Duration::from_millis(500)),
+            start: Beginning::Now,
             latency: Some(Duration::from_millis(5)),
             exclude: vec!["10.0.0.9".parse().expect("valid")],
             echo: true,
@@ -171,6 +175,7 @@ mod tests {
             ttl: Some(255),
             loopback: Some(false),
             receive: false,
+            fec: Some(true),
         };
         assert_eq!(parse_options(all), Ok(expected));
         assert_eq!(parse_options(""), Ok(StreamOptions::default()));
@@ -217,8 +222,10 @@ mod tests {
         ] {
             let error = parse_options(query).expect_err(query);
             assert!(error.message.contains(words), "{query}: {error}");
-            assert_eq!(error.kind, RequestErrorKind::Malformed);
         }
-        assert_eq!(parse_options("start=keyframe").expect_err("refused").kind, RequestErrorKind::Unsupported);
+        let error = parse_options("start=keyframe&replay=5").expect_err("both").to_string();
+        assert!(error.contains("leave replay= out"), "{error}");
+        let options = parse_options("replay=0&start=keyframe").expect("valid");
+        assert_eq!(options.start, Beginning::Keyframe);
     }
 }

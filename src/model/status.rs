@@ -4,6 +4,7 @@
 //! All counters count from the start of the stream or session they stand in and never go down.
 
 mod link;
+mod rtp;
 mod session;
 mod totals;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use link::{AnswersStatus, Discarded, Ignored, LinkGroupStatus, LinkStatus, LinksStatus, MirrorStatus};
+pub use rtp::{FecStatus, RtpStatus};
 pub use session::{
     ClientLosses, ClosedSession, EndedParts, RefusedSends, SenderStatus, SessionStatus, SubscriptionStatus,
     Withheld,
@@ -128,6 +130,8 @@ pub struct NamedStreamStatus {
     pub path: String,
     /// `239.1.2.3:5000` or `[ff15::42]:5000`.
     pub group: String,
+    /// `udp`; `rtp` where RTP is taken off, `rtp+fec` where it is repaired too.
+    pub transport: &'static str,
     /// Sources heard, empty for all.
     pub sources: Vec<String>,
     /// Sources not heard.
@@ -147,7 +151,8 @@ pub struct PolicyStatus {
 
 /// One stream: the gateway's running copy of one membership.
 ///
-/// The books balance: `received = published + refused.*`, exactly; `lost.kernel` never got as far as `received`.
+/// The books balance: `received = published + refused.*`, exactly; `lost.kernel` never got as far as `received`. A stream
+/// of `/rtp/` has more of them ([`RtpStatus`]).
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StreamStatus {
     /// Number of this run of the stream; not used again while the gateway runs.
@@ -156,6 +161,8 @@ pub struct StreamStatus {
     pub shard: usize,
     /// `239.1.2.3:5000` or `[ff15::42]:5000`.
     pub group: String,
+    /// `udp`; `rtp` where RTP is taken off, `rtp+fec` where it is repaired too.
+    pub transport: &'static str,
     /// Sources heard (`SOURCE@`), empty for all.
     pub sources: Vec<String>,
     /// Sources not heard (`exclude=`).
@@ -177,6 +184,9 @@ pub struct StreamStatus {
     pub published: u64,
     /// Datagrams read but not published, by cause.
     pub refused: RefusedDatagrams,
+    /// What became of its packets, where it is an RTP stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtp: Option<RtpStatus>,
     /// Datagrams lost before the gateway could read them.
     pub lost: StreamLosses,
     /// Times without the interface; what was missed then is unknown.

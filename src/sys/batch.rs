@@ -88,7 +88,8 @@ impl ReceiveBatch {
             header.msg_iov = &raw mut self.parts[i];
             header.msg_iovlen = 1;
             header.msg_control = self.controls[i].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL;
+            // C libraries differ in the types of this and of flags.
+            header.msg_controllen = CONTROL as _;
             header.msg_flags = 0;
         }
         // SAFETY: each header points into the vectors of `self`, whose rooms have the lengths said and outlive the call.
@@ -97,7 +98,7 @@ impl ReceiveBatch {
                 socket.as_fd().as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _,
                 std::ptr::null_mut(),
             )
         };

@@ -3,10 +3,12 @@
 
 pub mod batch;
 pub mod descriptors;
+pub mod links;
 pub mod memory;
 pub mod netlink;
 pub mod process;
 pub mod random;
 pub mod socket;
+pub mod tap;
 pub mod transmit_batch;
 pub mod uring;

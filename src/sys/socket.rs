@@ -168,7 +168,7 @@ pub fn mtu(name: &str) -> io::Result<u32> {
         *to = from.cast_signed();
     }
     // SAFETY: SIOCGIFMTU reads the name and writes the MTU, both inside `request`.
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFMTU, &raw mut request) };
+    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -196,7 +196,12 @@ fn storage(address: SocketAddr) -> libc::sockaddr_storage {
     }
 }
 
-fn set<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: `value` is a plain C struct that outlives the call, and its own size is passed.
     let result = unsafe {
         libc::setsockopt(

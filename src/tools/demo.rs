@@ -15,6 +15,7 @@ use crate::model::listener::{ListenAddress, Listener};
 use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
+use crate::model::transport::Transport;
 use crate::tools::counters::say;
 use crate::tools::demo_picture::Picture;
 use crate::tools::demo_source::DemoSource;
@@ -125,7 +126,12 @@ fn config(arguments: &DemoArgs, interface: &Interface, streams: &[DemoStream]) -
     let mut config = Config::build(None, overrides).map_err(|error| Failure::Usage(error.to_string()))?;
     for stream in streams {
         config.policy.name_group(stream.group);
-        let named = NamedStream { group: stream.group, filter: SourceFilter::Any, interface: None };
+        let named = NamedStream {
+            group: stream.group,
+            filter: SourceFilter::Any,
+            interface: None,
+            transport: Transport::Udp,
+        };
         config.streams.insert(stream.name.to_owned(), named);
     }
     Ok(config)

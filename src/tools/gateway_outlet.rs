@@ -70,7 +70,7 @@ fn target(url: &str, arguments: &SendArgs) -> Result<(String, OpenSend), Failure
     let (authority, rest) = rest.split_once('/').ok_or_else(malformed)?;
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     let route = parse(&format!("/{path}"), query).map_err(|error| usage(error.to_string()))?;
-    let Route::Stream(StreamRequest { target: Target::Group { group, .. }, options }) = route else {
+    let Route::Stream(StreamRequest { target: Target::Group { group, .. }, options, .. }) = route else {
         return Err(malformed());
     };
     let open = OpenSend {

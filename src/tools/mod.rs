@@ -8,6 +8,7 @@ pub mod counters;
 pub mod demo;
 pub mod demo_picture;
 pub mod demo_source;
+pub mod doctor;
 
 pub mod failure;
 pub mod form;

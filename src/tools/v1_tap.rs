@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription, Trust};
 use crate::model::control::Join;
 use crate::model::request::{Route, StreamOptions, StreamRequest, Target, parse};
+use crate::model::transport::Transport;
 use crate::tools::counters::say;
 use crate::tools::failure::Failure;
 use crate::tools::form::Arrival;
@@ -40,8 +41,11 @@ impl V1Target {
         if query.is_some_and(|query| query.contains("token=")) {
             return None;
         }
-        let Ok(Route::Stream(StreamRequest { target: Target::Group { group, filter }, options })) =
-            parse(&format!("/{path}"), query)
+        let Ok(Route::Stream(StreamRequest {
+            target: Target::Group { group, filter },
+            transport: Transport::Udp,
+            options,
+        })) = parse(&format!("/{path}"), query)
         else {
             return None;
         };

@@ -5,6 +5,7 @@ use crate::model::config::{Config, NamedStream};
 use crate::model::group::Group;
 use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::source::SourceFilter;
+use crate::model::transport::Transport;
 use crate::web::connection::Connection;
 use crate::web::opening::{Opening, check_ttl};
 use crate::web::refusal::Refusal;
@@ -17,6 +18,8 @@ pub struct Asked {
     pub group: Group,
     /// Whom to hear.
     pub filter: SourceFilter,
+    /// Whether RTP is taken off.
+    pub transport: Transport,
     target: Target,
     options: StreamOptions,
 }
@@ -31,15 +34,12 @@ pub struct Revoked {
 }
 
 impl Asked {
-    /// Checks what `target` asks for, interfaces apart; and whether it may be sent to, or why not.
+    /// Checks what `request` asks for, interfaces apart; and whether it may be sent to, or why not.
     ///
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
-    pub fn check(
-        target: Target,
-        options: &StreamOptions,
-        config: &Config,
-    ) -> Result<(Self, Result<(), String>), Refusal> {
+    pub fn check(request: StreamRequest, config: &Config) -> Result<(Self, Result<(), String>), Refusal> {
+        let StreamRequest { target, mut transport, options } = request;
         let (group, filter) = match &target {
             Target::Group { group, filter } => (*group, filter.clone()),
             Target::Named(name) => {
@@ -47,18 +47,29 @@ impl Asked {
                     .streams
                     .get(name)
                     .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
-                (stream.group, narrowed(stream, options)?)
+                transport = transported(stream, &options)?;
+                (stream.group, narrowed(stream, &options)?)
             }
         };
         filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
         options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
         let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
         if options.receive {
-            config.policy.may_receive(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+            let fec = transport.fec_groups(group).map_err(|error| Refusal::malformed(error.to_string()))?;
+            for group in [group].iter().chain(&fec) {
+                let allowed = config.policy.may_receive(group);
+                allowed.map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+            }
         } else if let Err(denied) = &may_send {
             return Err(Refusal::not_allowed(denied.clone()));
         }
-        Ok((Asked { group, filter, target, options: options.clone() }, may_send))
+        Ok((Asked { group, filter, transport, target, options }, may_send))
+    }
+
+    /// How it was asked for.
+    #[must_use]
+    pub fn options(&self) -> &StreamOptions {
+        &self.options
     }
 
     /// The stream of the configuration that was asked for by name.
@@ -77,9 +88,11 @@ impl Asked {
         if let Err(refusal) = connection.check_again(&setup.gate) {
             return Some(Revoked::by(&refusal));
         }
-        match Asked::check(self.target.clone(), &self.options, &setup.config) {
+        match Asked::check(self.request(), &setup.config) {
             Err(refusal) => Some(Revoked::by(&refusal)),
-            Ok((now, _)) if now.group != self.group || now.filter != self.filter => {
+            Ok((now, _))
+                if (now.group, &now.filter, now.transport) != (self.group, &self.filter, self.transport) =>
+            {
                 let reason = "reloaded: this name is another stream now; connect again".to_owned();
                 Some(Revoked { code: 1001, reason })
             }
@@ -87,13 +100,18 @@ impl Asked {
         }
     }
 
+    fn request(&self) -> StreamRequest {
+        // Of a named stream the configuration says it anew.
+        let (target, options) = (self.target.clone(), self.options.clone());
+        StreamRequest { target, transport: self.transport, options }
+    }
+
     /// How it may be sent to under what holds now.
     ///
     /// # Errors
     /// Why it may not.
     pub fn sending(&self, server: &Server) -> Result<SenderKey, String> {
-        let request = StreamRequest { target: self.target.clone(), options: self.options.clone() };
-        Opening::check(request, &server.config(), &server.hub().interfaces())
+        Opening::check(self.request(), &server.config(), &server.hub().interfaces())
             .map_err(|refusal| refusal.words().to_owned())?
             .sending
     }
@@ -104,6 +122,17 @@ impl Revoked {
     #[must_use]
     pub fn by(refusal: &Refusal) -> Self {
         Revoked { code: refusal.close_code().unwrap_or(4403), reason: refusal.to_string() }
+    }
+}
+
+/// How a named stream comes, with what the request says of its FEC.
+fn transported(stream: &NamedStream, options: &StreamOptions) -> Result<Transport, Refusal> {
+    match options.fec {
+        None => Ok(stream.transport),
+        Some(_) if stream.transport == Transport::Udp => {
+            Err(Refusal::malformed("fec= repairs RTP, and this stream is none: leave it out"))
+        }
+        Some(fec) => Ok(Transport::rtp(fec)),
     }
 }
 

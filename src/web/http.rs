@@ -19,7 +19,7 @@ use tracing::{Instrument, debug, info};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::frame;
 use crate::model::limits::Limits;
-use crate::model::request::{self, RequestErrorKind, Route, StreamRequest};
+use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::asked::Asked;
 use crate::web::body::Body;
@@ -31,7 +31,7 @@ use crate::web::library;
 use crate::web::line;
 use crate::web::linking;
 use crate::web::metrics;
-use crate::web::opening::Opening;
+use crate::web::opening::{Joined, Opening};
 use crate::web::page;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
@@ -145,19 +145,19 @@ async fn answer(
         }
         "/v1" => door::open(server, connection, request),
         "/v1/link" => linking::open(server, connection, request),
-        _ => stream(server, connection, request, &caller),
+        _ => stream(server, connection, request, &caller).await,
     }
 }
 
 /// A stream's URL, as a WebSocket or as a body; anything else is not there.
-fn stream(
+async fn stream(
     server: &Rc<Server>,
     connection: &Rc<Connection>,
     request: Request<Incoming>,
     caller: &Caller,
 ) -> Result<Response<Body>, Refusal> {
     let handshake = Handshake::read(&request)?;
-    let opening = (|| {
+    let opening = async {
         let wanted = wanted(&request)?;
         if let Some(options) = readable_by_pages(&request)? {
             return Ok(Err(options));
@@ -170,21 +170,22 @@ fn stream(
         }
         let opening = Opening::check(wanted, &server.config(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
-            return Ok(Err(stream_headers(&opening)));
+            return Ok(Err(stream_headers(&opening, false)));
         }
-        let readings = opening.readings(server.hub())?;
-        Ok(Ok((opening, readings)))
-    })();
+        if handshake.is_none() && !opening.options.receive {
+            return Err(Refusal::malformed("receive=0 without a WebSocket leaves nothing to do"));
+        }
+        let joined = opening.join(server.hub(), handshake.is_none()).await?;
+        Ok(Ok((opening, joined)))
+    }
+    .await;
     let Some(handshake) = handshake else {
-        let (opening, readings) = match opening? {
+        let (opening, joined) = match opening? {
             Ok(opened) => opened,
             Err(answered) => return Ok(answered),
         };
-        if !opening.options.receive {
-            return Err(Refusal::malformed("receive=0 without a WebSocket leaves nothing to do"));
-        }
-        let mut response = stream_headers(&opening);
-        let session = HttpSession::open(server, Rc::clone(connection), &opening, readings);
+        let mut response = stream_headers(&opening, joined.carries_ts);
+        let session = HttpSession::open(server, Rc::clone(connection), &opening, joined);
         *response.body_mut() = Body::Stream(session);
         return Ok(response);
     };
@@ -192,9 +193,9 @@ fn stream(
     let mut response = handshake.response(protocol);
     match opening {
         Ok(Err(answered)) => return Ok(answered),
-        Ok(Ok((opening, readings))) => {
+        Ok(Ok((opening, joined))) => {
             put_interface(&mut response, &opening);
-            let session = Session::open(server, Rc::clone(connection), opening, readings);
+            let session = Session::open(server, Rc::clone(connection), opening, joined);
             let span = session.span();
             let conversation = async move {
                 match upgraded(request).await {
@@ -230,10 +231,7 @@ fn wanted(request: &Request<Incoming>) -> Result<StreamRequest, Refusal> {
     match request::parse(request.uri().path(), request.uri().query()) {
         Ok(Route::Stream(wanted)) => Ok(wanted),
         Ok(Route::NotAStream) => Err(Refusal::not_found("there is nothing at this path")),
-        Err(error) => Err(match error.kind {
-            RequestErrorKind::Malformed => Refusal::malformed(error.message),
-            RequestErrorKind::Unsupported => Refusal::not_found(error.message),
-        }),
+        Err(error) => Err(Refusal::malformed(error.message)),
     }
 }
 
@@ -319,11 +317,14 @@ fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
     response
 }
 
-fn stream_headers(opening: &Opening) -> Response<Body> {
+fn stream_headers(opening: &Opening, carries_ts: bool) -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::new()));
     put_interface(&mut response, opening);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(if carries_ts { "video/mp2t" } else { "application/octet-stream" }),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
@@ -353,10 +354,11 @@ impl HttpSession {
         server: &Rc<Server>,
         connection: Rc<Connection>,
         opening: &Opening,
-        readings: Vec<Reading>,
+        joined: Joined,
     ) -> StreamBody {
+        let Joined { readings, tables, .. } = joined;
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
-        let reader = Reader::new(readings, opening.options.overflow, server.hub().lag_bounds());
+        let reader = Reader::new(readings, tables, opening.options.overflow, server.hub().lag_bounds());
         let subscriber: Rc<dyn Subscriber> = Rc::clone(&reader) as _;
         let subscriptions = Subscription::all(streams, &subscriber, opening.options.latency);
         let session = Rc::new(HttpSession {

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod arrival;
 pub mod asked;
 pub mod asset;
+pub mod beginning;
 pub mod body;
 pub mod connection;
 pub mod control;

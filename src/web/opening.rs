@@ -16,9 +16,11 @@ use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
 use crate::model::group::Group;
-use crate::model::request::{StreamOptions, StreamRequest};
+use crate::model::request::{Beginning, StreamOptions, StreamRequest};
 use crate::model::selector::InterfaceSelector;
+use crate::model::transport::Transport;
 use crate::web::asked::Asked;
+use crate::web::beginning;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 
@@ -45,9 +47,9 @@ impl Opening {
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
     pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
-        let StreamRequest { target, options } = request;
-        let (asked, may_send) = Asked::check(target, &options, config)?;
+        let (asked, may_send) = Asked::check(request, config)?;
         let (group, filter) = (asked.group, asked.filter.clone());
+        let (transport, options) = (asked.transport, asked.options().clone());
         let named = asked.named(config);
         let selectors = selectors(group, &options, named, config, interfaces)?;
         let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
@@ -58,6 +60,10 @@ impl Opening {
             );
             return Err(Refusal::not_allowed(reason));
         }
+        if selectors.len() > 1 && options.start == Beginning::Keyframe {
+            let fix = "start=keyframe is of one stream: name one interface for interface=all";
+            return Err(Refusal::malformed(fix));
+        }
         let interface = selectors
             .iter()
             .map(|selector| {
@@ -67,6 +73,9 @@ impl Opening {
             .join(", ");
         let sending = match (&selectors[..], &options.interface, may_send) {
             (_, _, Err(denied)) => Err(denied),
+            _ if transport != Transport::Udp => {
+                Err("an RTP stream receives only: send to /udp/, with RTP headers of your own".to_owned())
+            }
             (_, Some(InterfaceSelector::All), _) => {
                 Err("interface=all receives only: name one to send".to_owned())
             }
@@ -84,7 +93,7 @@ impl Opening {
         let keys = if options.receive {
             selectors
                 .into_iter()
-                .map(|interface| StreamKey { interface, group, filter: filter.clone() })
+                .map(|interface| StreamKey { interface, group, filter: filter.clone(), transport })
                 .collect()
         } else {
             Vec::new()
@@ -112,31 +121,56 @@ impl Opening {
         Ok(SenderKey { group, interface, options })
     }
 
-    /// Joins, or finds joined, each stream, with a place in its log.
+    /// Joins, or finds joined, each stream, with a place in its log: where the request says, for which it may wait.
+    /// `reports_kind` says whether it also waits a moment to see what the stream carries.
     ///
     /// # Errors
     /// 503 when the gateway has joined as many streams, or as fast, as it may, or others hold what it needs; 400 or 403
     /// when the kernel takes no such join at all.
-    pub fn readings(&self, hub: &Hub) -> Result<Vec<Reading>, Refusal> {
-        let reading = |key: &StreamKey| {
-            let stream: Rc<Stream> = hub.stream(key).map_err(|error| match error {
-                SubscribeError::Streams(_) | SubscribeError::Subscriptions(_) | SubscribeError::JoinRate => {
-                    Refusal::overload(error.to_string())
-                }
-                SubscribeError::Memory => Refusal::memory(),
-                SubscribeError::Join(failed) => match failed.remedy {
-                    Remedy::Request => Refusal::malformed(failed.to_string()),
-                    Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
-                    Remedy::Interface | Remedy::Others => {
-                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
-                    }
-                },
-            })?;
-            let cursor = Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now());
-            Ok(Reading { stream, cursor })
+    pub async fn join(&self, hub: &Hub, reports_kind: bool) -> Result<Joined, Refusal> {
+        let streams = self.keys.iter().map(|key| stream(hub, key)).collect::<Result<Vec<_>, _>>()?;
+        let start = match (&streams[..], self.options.start) {
+            ([stream], Beginning::Keyframe) => beginning::picture(stream, hub.replay_bounds()).await,
+            _ => None,
         };
-        self.keys.iter().map(reading).collect()
+        let carries_ts = match &streams[..] {
+            [stream] if reports_kind => start.is_some() || beginning::carries_ts(stream).await,
+            _ => false,
+        };
+        let cursor = |stream: &Rc<Stream>| match &start {
+            Some(start) => Cursor::since(&stream.log(), start.sequence, hub.replay_bounds(), stream.now()),
+            None => Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now()),
+        };
+        let readings =
+            streams.into_iter().map(|stream| Reading { cursor: cursor(&stream), stream }).collect();
+        Ok(Joined { readings, tables: start.map(|start| start.tables).unwrap_or_default(), carries_ts })
     }
+}
+
+/// The streams that a request reads, and where it begins.
+pub struct Joined {
+    /// Each with a place in its log.
+    pub readings: Vec<Reading>,
+    /// What a player wants before the first datagram; empty where it asked for nothing.
+    pub tables: Vec<u8>,
+    /// Whether it is known that they carry MPEG-TS.
+    pub carries_ts: bool,
+}
+
+fn stream(hub: &Hub, key: &StreamKey) -> Result<Rc<Stream>, Refusal> {
+    hub.stream(key).map_err(|error| match error {
+        SubscribeError::Streams(_) | SubscribeError::Subscriptions(_) | SubscribeError::JoinRate => {
+            Refusal::overload(error.to_string())
+        }
+        SubscribeError::Memory => Refusal::memory(),
+        SubscribeError::Join(failed) => match failed.remedy {
+            Remedy::Request => Refusal::malformed(failed.to_string()),
+            Remedy::Privilege => Refusal::not_allowed(failed.to_string()),
+            Remedy::Interface | Remedy::Others => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, format!("unavailable: {failed}"))
+            }
+        },
+    })
 }
 
 /// Whether clients may send to `group` with this TTL.

@@ -34,6 +34,8 @@ struct State {
     woken: bool,
     /// By reading: something came while hyper had no room for it.
     behind: Vec<bool>,
+    /// What comes before everything else.
+    first: Bytes,
     ended: Option<String>,
     next: usize,
 }
@@ -47,11 +49,12 @@ pub struct StreamBody {
 }
 
 impl Reader {
-    /// At these places.
+    /// At these places, with `first` before what they bring.
     #[must_use]
-    pub fn new(readings: Vec<Reading>, overflow: Overflow, lag: LagBounds) -> Rc<Self> {
+    pub fn new(readings: Vec<Reading>, first: Vec<u8>, overflow: Overflow, lag: LagBounds) -> Rc<Self> {
         let behind = vec![false; readings.len()];
-        let state = State { readings, waker: None, woken: false, behind, ended: None, next: 0 };
+        let first = Bytes::from(first);
+        let state = State { readings, waker: None, woken: false, behind, first, ended: None, next: 0 };
         Rc::new(Reader {
             state: RefCell::new(state),
             overflow,
@@ -105,6 +108,11 @@ impl Reader {
         state.woken = false;
         if state.ended.is_some() {
             return Poll::Ready(None);
+        }
+        if !state.first.is_empty() {
+            let first = std::mem::take(&mut state.first);
+            self.bytes.set(self.bytes.get() + first.len() as u64);
+            return Poll::Ready(Some(first));
         }
         let count = state.readings.len();
         for _ in 0..count {

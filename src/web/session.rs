@@ -18,7 +18,7 @@ use crate::web::connection::Connection;
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
-use crate::web::opening::Opening;
+use crate::web::opening::{Joined, Opening};
 use crate::web::reading::Reading;
 use crate::web::server::{Conversation, Server};
 use crate::web::socket::Socket;
@@ -54,12 +54,17 @@ impl Session {
         server: &Rc<Server>,
         connection: Rc<Connection>,
         opening: Opening,
-        readings: Vec<Reading>,
+        joined: Joined,
     ) -> Rc<Self> {
         let now = Instant::now();
+        let Joined { readings, tables, .. } = joined;
         let streams: Vec<_> = readings.iter().map(|reading| Rc::clone(&reading.stream)).collect();
         let egress =
             Egress::new(readings, opening.options.overflow, server.hub().lag_bounds(), server.rest_pool());
+        if !tables.is_empty() {
+            // There is room for them: nothing has been written yet.
+            egress.message(&tables);
+        }
         let subscriber: Rc<dyn Subscriber> = Rc::clone(&egress) as _;
         let subscriptions = Subscription::all(streams, &subscriber, opening.options.latency);
         Rc::new(Session {

@@ -44,6 +44,8 @@ lab_test! {
             ("wscast_limit{limit=\"streams\"}", 64.0),
             ("wscast_connections_in_handshake", 0.0),
             ("wscast_draining", 0.0),
+            ("wscast_reloads_total{outcome=\"accepted\"}", 0.0),
+            ("wscast_config_last_reload_successful", 1.0),
         ] {
             assert_eq!(page.value(series), value, "{series}");
         }

@@ -37,6 +37,14 @@ pub struct TestGateway<'a> {
     log: Arc<Mutex<String>>,
 }
 
+/// An HTTP answer whose body goes on.
+pub struct Body {
+    /// Head in lower case.
+    pub head: String,
+    /// The connection, from the body's first byte on.
+    pub stream: TcpStream,
+}
+
 /// An HTTP answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -175,6 +183,21 @@ impl<'a> TestGateway<'a> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address))
     }
 
+    /// `GET path` from `cli` as HTTP/1.0, whose body is the stream and nothing else; the head read, which says 200.
+    pub fn get(&self, path: &str) -> Body {
+        let mut stream = self.connect();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).expect("ask");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("read the head");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.0 200"), "{head}");
+        Body { head, stream }
+    }
+
     /// Sends `request` as it is and reads the answer to its end.
     pub fn ask(&self, request: &str) -> Answer {
         self.ask_from("cli", self.address, request)
@@ -268,11 +291,24 @@ pub fn stream_in(status: &Value, group: &str) -> Option<Value> {
     status["streams"].as_array()?.iter().find(|stream| stream["group"] == group).cloned()
 }
 
-/// Asserts that the books of a stream balance: received = published + refused.
+/// Asserts that the books of a stream balance: received = published + refused, and for RTP what became of each packet.
 pub fn assert_stream_balances(stream: &Value) {
     let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("a number is missing: {stream:#}"));
     let refused = number(&stream["refused"]["truncated"]) + number(&stream["refused"]["wrong_destination"]);
-    assert_eq!(number(&stream["received"]), number(&stream["published"]) + refused, "{stream:#}");
+    let rtp = &stream["rtp"];
+    let (mut received, mut elsewhere) = (number(&stream["received"]), refused);
+    if !rtp.is_null() {
+        received += number(&rtp["repaired"]);
+        let causes = ["malformed", "duplicate", "late", "other_sender", "empty", "held"];
+        elsewhere += causes.iter().map(|cause| number(&rtp[*cause])).sum::<u64>();
+    }
+    assert_eq!(received, number(&stream["published"]) + elsewhere, "{stream:#}");
+    if !rtp["fec"].is_null() {
+        let fec = &rtp["fec"];
+        let spent =
+            ["malformed", "unneeded", "waiting"].iter().map(|cause| number(&fec[*cause])).sum::<u64>();
+        assert_eq!(number(&fec["received"]), spent + number(&rtp["repaired"]), "{stream:#}");
+    }
 }
 
 /// Asserts that the books of a session's subscription balance, and gives back (published, written, lost by all causes).

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed one fails its test
 mod capture;
 mod demo;
+mod doctor;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_gateway;

@@ -9,13 +9,24 @@ use crate::hub::audience::Audience;
 use crate::hub::containment::{Panicked, contain_now};
 use crate::hub::stream::Stream;
 use crate::lan::membership::Membership;
-use crate::sys::batch::{BATCH, ReceiveBatch};
+use crate::sys::batch::{BATCH, ReceiveBatch, Received};
 
 /// Batches taken in one turn at most, before the subscribers get theirs.
 const ROUNDS: usize = 16;
 
 /// Bytes of frames in one turn with which a write is large enough: nothing is gained by waiting for more.
 const PLENTY: u64 = 64 << 10;
+
+/// What holds for the datagrams of one batch.
+pub(super) struct Turn {
+    pub(super) now: Duration,
+    with_records: bool,
+    /// Bytes and datagrams after which subscribers get theirs: those who keep up must not be overrun by a burst, be it of
+    /// large datagrams or of many.
+    quarter: (usize, usize),
+    /// Bytes and datagrams since they last did.
+    appended: (usize, usize),
+}
 
 impl Stream {
     /// One turn: takes what the socket holds, then gives each subscriber its own; true when the next may begin at once.
@@ -45,6 +56,13 @@ impl Stream {
             }
         }
         let now = self.now();
+        any |= self.pass_overdue(now);
+        self.flush_due(any, now);
+        more || self.log.borrow().head() - before >= PLENTY
+    }
+
+    /// Writes to the subscribers that are due; to all with nothing to wait for where there is `any` datagram.
+    pub(super) fn flush_due(&self, any: bool, now: Duration) {
         let due = |audience: &Audience| any || audience.due().is_some_and(|due| due <= now);
         if due(&self.audience) {
             self.audience.flush(&self.log.borrow(), now);
@@ -53,7 +71,6 @@ impl Stream {
             self.record_audience.flush(self.records.borrow().log(), now);
         }
         self.measure();
-        more || self.log.borrow().head() - before >= PLENTY
     }
 
     /// The subscribers have been written to.
@@ -73,7 +90,7 @@ impl Stream {
 
     /// When the first subscriber who was passed over is due.
     fn due(&self) -> Option<Duration> {
-        let dues = [self.audience.due(), self.record_audience.due()];
+        let dues = [self.audience.due(), self.record_audience.due(), self.overdue_at()];
         dues.into_iter().flatten().min()
     }
 
@@ -85,15 +102,7 @@ impl Stream {
     }
 
     pub(super) fn publish(&self, membership: &Membership, batch: &ReceiveBatch, count: usize) {
-        let now = self.now();
-        // Subscribers who keep up must not be overrun by a burst, be it of large datagrams or of many.
-        let quarter = (self.bounds.get().bytes / 4, self.bounds.get().datagrams / 4);
-        let mut appended = (0, 0);
-        self.settings.echoes.refresh();
-        if self.run.has_asked_for_records() {
-            self.begin_records();
-        }
-        let with_records = self.records.borrow().is_wanted();
+        let mut turn = self.turn();
         for i in 0..count {
             let received = batch.received(i);
             if i == 0 {
@@ -111,33 +120,57 @@ impl Stream {
                 self.ledger.refuse_wrong_destination();
                 continue;
             }
-            let length = received.payload.len();
-            self.ledger.publish(length);
-            let crowded = self.log.borrow().crowded(length);
-            if let Some(keep) = crowded {
-                self.evict(keep);
-            }
-            let sender = self.settings.echoes.sender_of(received.source);
-            self.log.borrow_mut().append(received.payload, now, sender);
-            if with_records {
-                if self.records.borrow().is_full_for(length, sender) {
-                    self.seal(now);
+            match &self.depacketizer {
+                None => self.put(&received, &mut turn),
+                Some(rtp) => {
+                    rtp.borrow_mut().take(&received, turn.now, &mut |received| self.put(received, &mut turn));
                 }
-                self.records.borrow_mut().put(&received, sender);
-            }
-            self.seen.borrow_mut().note(&received, now);
-            appended = (appended.0 + length, appended.1 + 1);
-            if appended.0 >= quarter.0 || appended.1 >= quarter.1 {
-                self.seal(now);
-                self.flush_all();
-                appended = (0, 0);
             }
         }
-        self.seal(now);
+        self.seal(turn.now);
+    }
+
+    /// What is to be known before datagrams are put into the logs.
+    pub(super) fn turn(&self) -> Turn {
+        self.settings.echoes.refresh();
+        if self.run.has_asked_for_records() {
+            self.begin_records();
+        }
+        Turn {
+            now: self.now(),
+            with_records: self.records.borrow().is_wanted(),
+            quarter: (self.bounds.get().bytes / 4, self.bounds.get().datagrams / 4),
+            appended: (0, 0),
+        }
+    }
+
+    /// Puts one datagram into the logs.
+    pub(super) fn put(&self, received: &Received<'_>, turn: &mut Turn) {
+        let (length, now) = (received.payload.len(), turn.now);
+        self.ledger.publish(length);
+        let crowded = self.log.borrow().crowded(length);
+        if let Some(keep) = crowded {
+            self.evict(keep);
+        }
+        let sender = self.settings.echoes.sender_of(received.source);
+        self.log.borrow_mut().append(received.payload, now, sender);
+        if turn.with_records {
+            if self.records.borrow().is_full_for(length, sender) {
+                self.seal(now);
+            }
+            self.records.borrow_mut().put(received, sender);
+        }
+        self.seen.borrow_mut().note(received, now);
+        turn.appended = (turn.appended.0 + length, turn.appended.1 + 1);
+        if turn.appended.0 >= turn.quarter.0 || turn.appended.1 >= turn.quarter.1 {
+            self.seal(now);
+            self.flush_all();
+            turn.appended = (0, 0);
+        }
     }
 
     /// Ends the message of records that is being put together.
-    fn seal(&self, now: Duration) {
+    pub(super) fn seal(&self, now: Duration) {
         let crowded = self.records.borrow().crowded();
         if let Some(keep) = crowded {
             self.evict_records(keep);

@@ -62,6 +62,7 @@ impl Stream {
             number: self.run.number(),
             shard: self.settings.shard,
             group: self.key.group.to_string(),
+            transport: self.key.transport.name(),
             sources: sources.iter().map(ToString::to_string).collect(),
             exclude: exclude.iter().map(ToString::to_string).collect(),
             asked_interface: self.key.interface.to_string(),
@@ -72,6 +73,7 @@ impl Stream {
             received_bytes: self.ledger.received_bytes(),
             published: log.head_sequence(),
             refused: self.ledger.refused(),
+            rtp: self.depacketizer.as_ref().map(|rtp| rtp.borrow().status(attachment.fec.len())),
             lost: StreamLosses {
                 kernel: self.ledger.kernel_drops(),
                 interface: (outages.count == 0).then_some(0),

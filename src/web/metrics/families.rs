@@ -43,6 +43,21 @@ pub(super) fn gateway(page: &mut Exposition, status: &Status, server: &Server) {
         "1 when writes to many clients are batched through io_uring.",
         flag(status.gateway.io_uring == "on"),
     );
+    let configuration = &status.gateway.configuration;
+    let mut reloads = Family::counter();
+    reloads.count(&[("outcome", "accepted")], configuration.generation.saturating_sub(1));
+    reloads.count(&[("outcome", "refused")], configuration.reloads_refused);
+    page.add(
+        "wscast_reloads_total",
+        "Reloads of the configuration that were taken over, or refused.",
+        reloads,
+    );
+    let refused = configuration.last_reload.as_ref().is_some_and(|last| !last.taken_over);
+    page.gauge(
+        "wscast_config_last_reload_successful",
+        "0 when the last reload was refused, 1 when it was taken over or there was none.",
+        flag(!refused),
+    );
     if let Some(bound) = status.gateway.memory_bound_bytes {
         page.gauge("wscast_memory_bound_bytes", "The most that streams and clients may take.", bound as f64);
     }

@@ -14,6 +14,7 @@ use crate::lan::membership::Remedy;
 use crate::model::config::Config;
 use crate::model::control::{self, ErrorCode, ErrorNotice, Join, Left, LossCause, Notice, Resume};
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
+use crate::model::transport::Transport;
 use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
 use crate::web::v1::reading::{Reading, put};
@@ -42,7 +43,8 @@ impl Session {
         let Join { group, filter, interface, echo, overflow, replay, latency, resume } = join;
         let options =
             StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
-        let request = StreamRequest { target: Target::Group { group, filter }, options };
+        let request =
+            StreamRequest { target: Target::Group { group, filter }, transport: Transport::Udp, options };
         let (config, hub) = (self.server.config(), self.server.hub());
         let opening = match Opening::check(request, &config, &hub.interfaces()) {
             Ok(opening) => opening,
