@@ -234,6 +234,7 @@ impl World {
 
     fn join(&mut self, number: usize, overflow: u8, replay: u64) {
         let key = StreamKey {
+            transport: wscast::model::transport::Transport::Udp,
             interface: InterfaceSelector::Name("lo".to_owned()),
             group: address(number).parse_group(),
             filter: SourceFilter::Any,
