@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -136,23 +136,24 @@ struct Crowd {
     thread: std::thread::JoinHandle<Vec<Story>>,
     joined: Arc<AtomicUsize>,
     away: Arc<AtomicUsize>,
-    over: Arc<AtomicBool>,
+    /// The number of the last datagram, once it is known.
+    last: Arc<AtomicU64>,
 }
 
 impl Crowd {
     fn gather(lab: &Lab, clients: usize) -> Self {
         let [joined, away]: [Arc<AtomicUsize>; 2] = Default::default();
-        let over = Arc::<AtomicBool>::default();
-        let counters = (Arc::clone(&joined), Arc::clone(&away), Arc::clone(&over));
+        let last = Arc::new(AtomicU64::new(u64::MAX));
+        let counters = (Arc::clone(&joined), Arc::clone(&away), Arc::clone(&last));
         let thread = lab.on("cli", || {
             std::thread::spawn(move || {
                 let runtime: Runtime =
                     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(async move {
-                    let (joined, away, over) = counters;
+                    let (joined, away, last) = counters;
                     let stories: Vec<_> = (0..clients)
                         .map(|_| {
-                            tokio::spawn(listen(Arc::clone(&joined), Arc::clone(&away), Arc::clone(&over)))
+                            tokio::spawn(listen(Arc::clone(&joined), Arc::clone(&away), Arc::clone(&last)))
                         })
                         .collect();
                     let mut told = Vec::new();
@@ -163,27 +164,33 @@ impl Crowd {
                 })
             })
         });
-        Crowd { thread, joined, away, over }
+        Crowd { thread, joined, away, last }
     }
 
     fn count(&self) -> (usize, usize) {
         (self.joined.load(Ordering::Acquire), self.away.load(Ordering::Acquire))
     }
 
-    fn end(self) -> Vec<Story> {
-        self.over.store(true, Ordering::Release);
+    /// Ends each that has heard datagram `last`.
+    fn end(self, last: u64) -> Vec<Story> {
+        self.last.store(last, Ordering::Release);
         self.thread.join().expect("the clients' thread")
     }
 }
 
 /// One client: joins, and hears until it is over.
-async fn listen(joined: Arc<AtomicUsize>, away: Arc<AtomicUsize>, over: Arc<AtomicBool>) -> Story {
+async fn listen(joined: Arc<AtomicUsize>, away: Arc<AtomicUsize>, end: Arc<AtomicU64>) -> Story {
     let gateway =
         connect(&format!("ws://{NAME}"), Options::default()).await.expect("connect through the name");
     let mut subscription = gateway.join(Join::of(GROUP.parse().expect("a group"))).await.expect("join");
     joined.fetch_add(1, Ordering::AcqRel);
     let (mut story, mut told, mut is_away) = (Story::default(), false, false);
-    while !over.load(Ordering::Acquire) {
+    let mut ending = None;
+    while story.last.is_none_or(|last| last < end.load(Ordering::Acquire)) {
+        if end.load(Ordering::Acquire) != u64::MAX {
+            let since = *ending.get_or_insert_with(Instant::now);
+            assert!(since.elapsed() < PATIENCE, "the last datagram does not come: {story:?}");
+        }
         let Ok(event) = tokio::time::timeout(Duration::from_millis(100), subscription.next()).await else {
             continue;
         };
@@ -277,9 +284,10 @@ fn one_of_two_goes(
     let back = gone.elapsed();
     assert_eq!(crowd.count().1, 0, "all are back through the other");
     send_for(Duration::from_millis(500), &|| false);
-    std::thread::sleep(Duration::from_millis(100));
-    let stories = crowd.end();
+    let last = number - 1;
+    let stories = crowd.end(last);
     let library: Option<Value> = library.as_mut().map(|program| {
+        program.says(&last.to_string());
         program.ends();
         serde_json::from_str(&program.hears()).expect("what each has seen")
     });
@@ -290,7 +298,6 @@ fn one_of_two_goes(
         "{moved} of {clients} moved; all back {back:?} after the gateway went, the longest outage was {most:?}"
     );
     assert!(moved > clients / 4 && moved < clients, "each gateway had its share: {moved} of {clients} moved");
-    let last = stories.iter().map(|story| story.last).max().flatten().expect("datagrams came");
     for story in &stories {
         assert_eq!(story.last, Some(last), "everybody hears the newest: {story:?}");
         assert!(story.holes.iter().all(|(_, told)| *told), "nothing is lost without a word: {story:?}");

@@ -146,7 +146,7 @@ impl Peer {
         Peer { child, lines }
     }
 
-    fn says(&mut self, line: &str) {
+    pub(crate) fn says(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("stdin is piped");
         // In one write: what a peer makes of half a line is its own affair.
         input.write_all(format!("{line}\n").as_bytes()).expect("write to the peer");

@@ -1,5 +1,5 @@
-// Many clients of the library in one program: each joins a group of numbered datagrams. Says `joined` when all have, and
-// at the end of its input what each has seen.
+// Many clients of the library in one program: each joins a group of numbered datagrams. Says `joined` when all have.
+// Its input is the number of the last datagram: when all have that, it says what each has seen.
 const [library, url, group, clients] = process.argv.slice(2);
 const { connect } = await import(new URL(library, 'file:///').href);
 
@@ -26,7 +26,10 @@ async function listen() {
 
 const stories = await Promise.all(Array.from({ length: Number(clients) }, listen));
 console.log('joined');
-process.stdin.on('end', () => {
-  console.log(JSON.stringify(stories));
-  process.exit(0);
-}).resume();
+let input = '';
+for await (const text of process.stdin) input += text;
+const newest = Number(input);
+for (const end = performance.now() + 10_000; performance.now() < end && stories.some(({ last }) => last < newest);)
+  await new Promise((resolve) => setTimeout(resolve, 10));
+console.log(JSON.stringify(stories));
+process.exit(0);
