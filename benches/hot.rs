@@ -165,7 +165,7 @@ fn policy_match(bencher: Bencher<'_, '_>, specs: usize) {
     let others = (1..specs).map(|number| format!("239.{}.{}.0/24", number / 256, number % 256));
     let listed = others.chain(["239.200.0.0/16:5000-6000".to_owned()]);
     let listed = listed.map(|text| text.parse().expect("a spec")).collect();
-    let policy = Policy::new(ReceiveRule::Listed(listed), vec![]);
+    let policy = Policy::new(ReceiveRule::listed(listed), vec![]);
     let group: Group = "239.200.2.3:5000".parse().expect("a group");
     assert_eq!(policy.may_receive(&group), Ok(()));
     bencher.bench_local(|| black_box(&policy).may_receive(black_box(&group)).is_ok());

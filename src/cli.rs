@@ -8,6 +8,7 @@ mod doctor;
 mod link;
 mod listening;
 mod manual;
+mod token;
 mod tools;
 mod trust;
 
@@ -23,6 +24,7 @@ pub use self::capture::{RecordArgs, ReplayArgs, Speed};
 pub use self::doctor::DoctorArgs;
 pub use self::listening::ListeningArgs;
 pub use self::manual::{CompletionsArgs, ManArgs};
+pub use self::token::{SignArgs, TokenAction, TokenArgs};
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
@@ -69,6 +71,8 @@ pub enum Command {
     Listen(ListenArgs),
     /// Send datagrams to a multicast group
     Send(SendArgs),
+    /// Make tokens and keys, sign JWTs, and say whose a token is
+    Token(TokenArgs),
     /// Find out why multicast does not arrive, and how to mend it
     Doctor(DoctorArgs),
     /// Mirror groups between this machine's network and that of a gateway, without a gateway here

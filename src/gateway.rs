@@ -37,6 +37,7 @@ use crate::sys::uring::SendRing;
 use crate::web::acceptor::Acceptor;
 use crate::web::admission::Admission;
 use crate::web::answers::Answers;
+use crate::web::asking::Callers;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::heart::Pulse;
 use crate::web::listening::{ListenError, Listening};
@@ -129,6 +130,7 @@ impl Gateway {
             answers: Answers::default(),
             panics: AtomicU64::new(0),
             turned_away: Mutex::default(),
+            callers: Callers::default(),
             links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
                 generation: 1,

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use wscast::cli::{Cli, Command};
 use wscast::tools::counters::say;
-use wscast::tools::{check_config, demo, doctor, link, listen, manual, record, reload, replay, send, serve};
+use wscast::tools::{
+    check_config, demo, doctor, link, listen, manual, record, reload, replay, send, serve, token,
+};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
         Command::Listen(arguments) => listen::run(&arguments),
         Command::Link(arguments) => link::run(arguments),
         Command::Send(arguments) => send::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use serde::Deserialize;
 use wscast::model::control::{Command, Notice, NoticeError};
+use wscast::model::link::record::{Content, Identity, LinkHeader, LinkRecords};
 use wscast::model::record::{Origin, RecordError, RecordHeader, Records, SendRecord, SendRecords};
 
 #[derive(Deserialize)]
@@ -227,4 +228,87 @@ fn bytes(hex: &str) -> Bytes {
 
 fn yes() -> bool {
     true
+}
+
+#[derive(Deserialize)]
+struct LinkVectors {
+    records: Vec<LinkMessage>,
+    malformed: Vec<Malformed>,
+}
+
+#[derive(Deserialize)]
+struct LinkMessage {
+    name: String,
+    hex: String,
+    records: Vec<LinkRecord>,
+}
+
+#[derive(Deserialize)]
+struct LinkRecord {
+    kind: String,
+    channel: u32,
+    sequence: u32,
+    source: IpAddr,
+    port: u16,
+    ttl: u8,
+    hops: u8,
+    arrival: String,
+    gateway: String,
+    number: Option<String>,
+    run: Option<u32>,
+    asker: Option<IpAddr>,
+    asker_port: Option<u16>,
+    payload: String,
+}
+
+impl LinkRecord {
+    fn header(&self) -> LinkHeader {
+        let gateway = u64::from_str_radix(&self.gateway, 16).expect("hex digits");
+        let content = match &*self.kind {
+            "datagram" => Content::Datagram(Identity {
+                gateway,
+                run: self.run.expect("a run"),
+                sequence: self.number.as_ref().and_then(|number| number.parse().ok()).expect("a number"),
+            }),
+            "answer" => {
+                let asker = self.asker.zip(self.asker_port).map(SocketAddr::from).expect("an asker");
+                Content::Answer { gateway, asker }
+            }
+            other => panic!("no kind {other}"),
+        };
+        LinkHeader {
+            content,
+            channel: self.channel,
+            sequence: self.sequence,
+            source: SocketAddr::new(self.source, self.port),
+            ttl: Some(self.ttl).filter(|ttl| *ttl != 0),
+            hops: self.hops,
+            arrival: self.arrival.parse().expect("nanoseconds"),
+        }
+    }
+}
+
+#[test]
+fn records_between_gateways() {
+    let vectors: LinkVectors =
+        serde_json::from_str(include_str!("vectors/links.json")).expect("tests/vectors/links.json");
+    assert!(vectors.records.len() > 3 && vectors.malformed.len() > 5);
+    for vector in &vectors.records {
+        let (name, bytes) = (&vector.name, bytes(&vector.hex));
+        let (mut written, mut read) = (Vec::new(), LinkRecords::new(&bytes));
+        for record in &vector.records {
+            let (header, payload) = (record.header(), self::bytes(&record.payload));
+            header.put(&payload, &mut written);
+            assert_eq!(read.next(), Some(Ok((header, &payload[..]))), "{name}");
+        }
+        assert_eq!(read.next(), None, "{name}");
+        assert_eq!(written, *bytes, "{name}");
+    }
+    for vector in &vectors.malformed {
+        let bytes = bytes(&vector.hex);
+        let read: Vec<_> = LinkRecords::new(&bytes).collect();
+        let (last, before) = read.split_last().expect("at least the error");
+        assert!(before.len() == vector.records && before.iter().all(Result::is_ok), "{}", vector.name);
+        assert_eq!(last.expect_err(&vector.name).name(), vector.error, "{}", vector.name);
+    }
 }

@@ -156,6 +156,7 @@ impl Registry {
             Notice::Lost(lost) => self.lost(&lost),
             Notice::Error(error) => self.refused(error, now),
             Notice::Hello(_)
+            | Notice::Authenticated(_)
             | Notice::Heartbeat(_)
             | Notice::Draining { .. }
             | Notice::Status(_)

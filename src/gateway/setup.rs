@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use tracing::warn;
@@ -13,6 +14,7 @@ use crate::model::config::Config;
 use crate::model::quantity::format_size;
 use crate::model::selector::InterfaceSelector;
 use crate::sys::descriptors;
+use crate::web::access::{Access, AccessError};
 use crate::web::asset::Asset;
 use crate::web::gate::Gate;
 use crate::web::setup::Setup;
@@ -28,6 +30,9 @@ pub enum SetupError {
         /// What is wrong.
         reason: String,
     },
+    /// The keys of JWTs could not be had.
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 /// Bytes of a player's file; mpegts.js has 0.3 to 1 MB.
@@ -40,8 +45,9 @@ const PLAYER: u64 = 8 << 20;
 pub(super) fn prepare(config: Config) -> Result<Setup, SetupError> {
     let player = config.player.as_deref().map(read_player).transpose()?;
     let gate = Gate { hosts: config.allow_host.clone(), origins: config.allow_origin.clone() };
+    let access = Arc::new(Access::load(&config)?);
     let memory_bound = memory::bound(&config);
-    Ok(Setup { config, gate, player, memory_bound })
+    Ok(Setup { config, gate, access, player, memory_bound })
 }
 
 /// Says what an operator of this configuration should know.

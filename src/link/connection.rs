@@ -27,9 +27,9 @@ const GREETING: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_millis(500);
 /// Messages handed over before they are written out.
 const TURN: usize = 16;
-/// Records that wait from which on there is a backlog; it is written at 8 MB/s, which the buffers of the hosts bear.
-const BACKLOG: u64 = 128;
-const PACE: Duration = Duration::from_millis(2);
+/// What waited during a break is written at so many bytes a second, which the buffers of the hosts bear; and so many at once.
+const CATCHING_UP: u64 = 8 << 20;
+const AT_ONCE: u64 = 64 << 10;
 
 /// Why a connection ended, and whether this side did it.
 pub(super) enum End {
@@ -183,15 +183,18 @@ async fn write_records<S: AsyncRead + AsyncWrite + Unpin>(
     while let Some(text) = link.text() {
         sink.feed(Message::text(text)).await?;
     }
-    let mut fed = 0;
-    let behind = link.waiting() > BACKLOG;
+    let (start, mut written, mut fed) = (Instant::now(), 0, 0);
+    while link.is_catching_up() {
+        let Some(message) = link.message() else { break };
+        written += message.len() as u64;
+        sink.send(Message::Binary(message)).await?;
+        let due = Duration::from_millis(written.saturating_sub(AT_ONCE) * 1000 / CATCHING_UP);
+        tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
+    }
     while let Some(message) = link.message() {
         sink.feed(Message::Binary(message)).await?;
         fed += 1;
-        if behind {
-            sink.flush().await?;
-            tokio::time::sleep(PACE).await;
-        } else if fed % TURN == 0 {
+        if fed % TURN == 0 {
             sink.flush().await?;
         }
     }

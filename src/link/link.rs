@@ -46,6 +46,8 @@ struct State {
     peer: String,
     gateway: Option<u64>,
     round_trip: Option<Duration>,
+    /// No record has come since the link is up again: what is missing before the first was lost in the break.
+    is_back: bool,
     books: Books,
 }
 
@@ -97,6 +99,7 @@ impl Link {
             peer,
             gateway: None,
             round_trip: None,
+            is_back: false,
             books: Books::default(),
         };
         Rc::new(Link {
@@ -163,9 +166,9 @@ impl Link {
         self.state.borrow_mut().outgoing.message().map(|(message, _)| message)
     }
 
-    /// Records that wait to be written.
-    pub(super) fn waiting(&self) -> u64 {
-        self.state.borrow().outgoing.waiting()
+    /// Whether what is written next has waited since a break.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.state.borrow().outgoing.is_catching_up()
     }
 
     /// Takes a binary message.
@@ -216,6 +219,7 @@ impl Link {
         }
         if !first_time {
             (state.books.last_break, state.books.last_break_lost) = (away, missed);
+            state.is_back = true;
         }
         state.gateway = Some(gateway);
         (state.standing, state.since) = (Standing::Up, now);
@@ -342,6 +346,10 @@ impl State {
         };
         self.received = expected + missing;
         self.books.lost += missing;
+        if std::mem::take(&mut self.is_back) {
+            // It grew too old between the greeting and the writing.
+            self.books.last_break_lost += missing;
+        }
         self.books.received += 1;
         self.books.received_bytes += length as u64;
         true

@@ -22,13 +22,15 @@ pub(super) struct Outgoing {
     first: u64,
     /// Sequence of the next record to be written.
     next: u64,
+    /// Records before this one wait since a break, and are old.
+    again_until: u64,
     /// Records that gave way before they were written.
     overrun: u64,
 }
 
 impl Outgoing {
     pub(super) fn new() -> Outgoing {
-        Outgoing { records: VecDeque::new(), bytes: 0, first: 1, next: 1, overrun: 0 }
+        Outgoing { records: VecDeque::new(), bytes: 0, first: 1, next: 1, again_until: 0, overrun: 0 }
     }
 
     /// The sequence of the next record to be put in.
@@ -78,6 +80,12 @@ impl Outgoing {
         let wanted = after.saturating_add(1);
         // Of what it has never seen nothing is written a first time either.
         self.next = if wanted > self.head() { self.head() } else { wanted.max(self.first) };
+        self.again_until = self.head();
+    }
+
+    /// Whether what is written next has waited since a break.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.next < self.again_until
     }
 
     /// The next message, and how many records it has; they count as written.

@@ -56,6 +56,8 @@ impl Changes {
             player,
             control,
             streams,
+            principals,
+            jwt,
             links,
             accept_links,
         } = wanted;
@@ -75,6 +77,9 @@ impl Changes {
             ("player", *player != running.player),
             ("streams", *streams != running.streams),
             ("tls", *tls != running.tls && tls.is_some() == running.tls.is_some()),
+            // What flags say for whoever shows nothing is among them too, and named above.
+            ("principals", *principals != running.principals && !receive && !send),
+            ("jwt", *jwt != running.jwt),
         ] {
             if differs {
                 changes.applied.push(name.to_owned());

@@ -9,12 +9,15 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::config_file::{self, FileSettings};
+use super::grant::Grant;
 use super::group::Group;
+use super::jwt::JwtRules;
 use super::limits::{LimitError, LimitSetting, Limits};
 use super::link::{LinkConfig, LinkError, MOST_LINKS};
 use super::listener::{ListenAddress, Listener, ListenerParts};
 use super::policy::{Policy, ReceiveRule, Spec};
 use super::prefix::AddressPrefix;
+use super::principal::Principals;
 use super::selector::InterfaceSelector;
 pub use super::setting::{IoUring, LogFormat, LogLevel};
 use super::setting::{
@@ -37,15 +40,19 @@ pub struct Config {
     pub trusted_proxies: Vec<AddressPrefix>,
     /// Where streams are joined and sent that don't say; `None` for what the routing table names.
     pub interface: Option<InterfaceSelector>,
-    /// Which groups clients may receive and send to.
+    /// Which groups clients may receive and send to that show no token, where such are served.
     pub policy: Policy,
+    /// Who may come in, and what each may do.
+    pub principals: Principals,
+    /// What is wanted of a JWT, where they are taken.
+    pub jwt: Option<JwtRules>,
     /// Names that requests may have in `Host` besides our own addresses and `localhost`: lower case, without
     /// port.
     pub allow_host: Vec<String>,
     /// Origins that may come in besides our own, as browsers serialise them; `https://*.example.org` stands
     /// for one label.
     pub allow_origin: Vec<String>,
-    /// No token is wanted.
+    /// No token is wanted, in so many words.
     pub no_auth: bool,
     /// How many shards, at most 64. Default 1.
     pub threads: NonZeroUsize,
@@ -178,7 +185,7 @@ pub enum ConfigError {
     /// Other machines could come in and nothing says that they may.
     #[error(
         "listening on {listen} lets other machines in, and nothing says what they may do: add {add}\n\
-         (in a file: allow-receive and no-auth), or listen on 127.0.0.1"
+         (in a file: allow-receive and no-auth, or [principals.NAME] with tokens: docs/access.md), or listen on 127.0.0.1"
     )]
     Exposed {
         /// The address that is not loopback.
@@ -186,6 +193,11 @@ pub enum ConfigError {
         /// The flags that are missing.
         add: &'static str,
     },
+    /// What callers without a token may is said twice.
+    #[error(
+        "[principals.anonymous] says what callers without a token may do, and so do {0}: leave one of them out"
+    )]
+    AnonymousTwice(&'static str),
 }
 
 impl NamedStream {
@@ -235,21 +247,31 @@ impl Config {
         let listen = listen.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
         let no_auth = overrides.no_auth.or(file.no_auth).unwrap_or(false);
         let receive = given(overrides.allow_receive).or(file.allow_receive);
-        check_exposure(&listen, no_auth, receive.is_some() || !file.streams.is_empty())?;
+        let send = given(overrides.allow_send).or(file.allow_send);
+        if file.anonymous.is_some() && (receive.is_some() || send.is_some()) {
+            return Err(ConfigError::AnonymousTwice("allow-receive and allow-send"));
+        }
+        let known = !file.principals.is_empty();
+        // Where somebody is known by a token, others come in only where that is said.
+        let said = known || file.anonymous.is_some();
+        check_exposure(&listen, no_auth, said, receive.is_some() || !file.streams.is_empty())?;
 
         let outside = listen.iter().any(|listen| !listen.is_local());
         let receive = match receive {
-            None if !outside => ReceiveRule::AnyButDenied,
-            listed => ReceiveRule::Listed(listed.unwrap_or_default()),
+            None if !outside && (no_auth || !known) => ReceiveRule::AnyButDenied,
+            listed => ReceiveRule::listed(listed.unwrap_or_default()),
         };
-        let send = given(overrides.allow_send).or(file.allow_send).unwrap_or_default();
-        let mut policy = Policy::new(receive, send);
+        let mut policy = Policy::new(receive, send.unwrap_or_default());
         for stream in file.streams.values() {
             policy.name_group(stream.group);
             for fec in stream.transport.fec_groups(stream.group).into_iter().flatten() {
                 policy.name_group(fec);
             }
         }
+        let (anonymous, policy) = match file.anonymous {
+            Some(grant) => (Some(grant.clone()), grant.policy),
+            None => ((no_auth || !known).then(|| Grant::open(policy.clone())), policy),
+        };
 
         let allow_host = given(overrides.allow_host).or(file.allow_host).unwrap_or_default();
         let allow_origin = given(overrides.allow_origin).or(file.allow_origin).unwrap_or_default();
@@ -259,6 +281,8 @@ impl Config {
             trusted_proxies,
             interface: overrides.interface.or(file.interface),
             policy,
+            principals: Principals::new(file.principals, anonymous),
+            jwt: file.jwt,
             allow_host: allow_host.iter().map(|host| parse_host(host)).collect::<Result<_, _>>()?,
             allow_origin: allow_origin.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?,
             no_auth,
@@ -308,13 +332,20 @@ fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }
 
-fn check_exposure(listen: &[Listener], no_auth: bool, receive_given: bool) -> Result<(), ConfigError> {
+/// `said`: a section says who may come in, and thereby what they may.
+fn check_exposure(
+    listen: &[Listener],
+    no_auth: bool,
+    said: bool,
+    receive_given: bool,
+) -> Result<(), ConfigError> {
     if listen.is_empty() {
         return Err(ConfigError::NowhereToListen);
     }
     let Some(listen) = listen.iter().find(|listen| !listen.is_local()) else { return Ok(()) };
     let add = match (receive_given, no_auth) {
         (true, true) => return Ok(()),
+        (_, false) if said => return Ok(()),
         (false, false) => "--allow-receive 239.0.0.0/8 --no-auth",
         (false, true) => "--allow-receive 239.0.0.0/8",
         (true, false) => "--no-auth",
@@ -323,131 +354,4 @@ fn check_exposure(listen: &[Listener], no_auth: bool, receive_given: bool) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> Result<Config, ConfigError> {
-        Config::build(Some(("wscast.toml", text)), Overrides::default())
-    }
-
-    fn group(text: &str) -> Group {
-        text.parse().expect("a group")
-    }
-
-    fn specs(texts: &[&str]) -> Vec<Spec> {
-        texts.iter().map(|text| text.parse().expect("a spec")).collect()
-    }
-
-    #[test]
-    fn defaults_are_safe() {
-        let config = Config::build(None, Overrides::default()).expect("valid");
-        assert_eq!(config.listen, [Listener::plain("127.0.0.1:8080".parse().expect("an address"))]);
-        assert_eq!(config.policy, Policy::new(ReceiveRule::AnyButDenied, vec![]));
-        assert!(!config.no_auth && !config.policy.sends_at_all() && config.allow_origin.is_empty());
-        assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, None, 32));
-        assert_eq!((config.receive_buffer, config.linger), (4 << 20, Duration::from_secs(2)));
-        assert_eq!(file("").expect("valid"), config);
-    }
-
-    #[test]
-    fn a_file_sets_everything() {
-        let config = file(
-            r#"
-            listen = ["127.0.0.1:0", "[::1]:0"]
-            interface = "lan0"
-            allow-receive = ["239.1.0.0/16", "[ff15::]/16:5000-5999"]
-            allow-send = ["239.1.2.3:5000"]
-            allow-host = ["Gateway.lan"]
-            allow-origin = ["https://example.org"]
-            no-auth = true
-            threads = 2
-            hold = "5ms"
-            log-format = "json"
-            log-level = "debug"
-            control = "/run/wscast/control"
-            receive-buffer = "8MiB"
-            max-ttl = 4
-            linger = "500ms"
-            [limits]
-            streams = 3
-            [streams.camera]
-            group = "232.1.2.3:5000"
-            sources = ["10.0.0.5"]
-            interface = "10.0.0.1"
-            [streams.mdns]
-            group = "224.0.0.251:5353"
-            exclude = ["10.0.0.9"]
-            "#,
-        )
-        .expect("valid");
-        assert_eq!((config.listen.len(), config.threads.get(), config.max_ttl), (2, 2, 4));
-        assert_eq!(config.interface, Some(InterfaceSelector::Name("lan0".to_owned())));
-        assert_eq!((config.allow_host, config.no_auth), (vec!["gateway.lan".to_owned()], true));
-        assert_eq!(
-            (config.hold, config.linger),
-            (Some(Duration::from_millis(5)), Duration::from_millis(500))
-        );
-        assert_eq!((config.receive_buffer, config.log_format), (8 << 20, LogFormat::Json));
-        assert_eq!((config.log_level, config.control), (LogLevel::Debug, Some("/run/wscast/control".into())));
-        assert_eq!(config.limits.streams, Some(3));
-        assert_eq!(config.streams["camera"].filter.sources().len(), 1);
-        assert!(matches!(config.streams["mdns"].filter, SourceFilter::Exclude(_)));
-        for allowed in ["239.1.9.9:1", "[ff15::1]:5000", "232.1.2.3:5000", "224.0.0.251:5353"] {
-            assert_eq!(config.policy.may_receive(&group(allowed)), Ok(()), "{allowed}");
-        }
-        assert!(config.policy.may_receive(&group("239.2.0.1:1")).is_err());
-        assert!(config.policy.may_send(&group("224.0.0.251:5353")).is_err());
-    }
-
-    #[test]
-    fn flags_stand_above_the_file() {
-        let text = "allow-receive = [\"239.1.0.0/16\"]\nallow-send = [\"239.1.2.3\"]\nthreads = 2\n\
-            hold = \"5ms\"\nno-auth = true\n[limits]\nstreams = 3\njoin-rate = 9";
-        let overrides = Overrides {
-            allow_receive: specs(&["239.2.0.0/16"]),
-            threads: NonZeroUsize::new(3),
-            no_auth: Some(false),
-            limits: vec!["streams=4".parse().expect("a limit")],
-            ..Overrides::default()
-        };
-        let config = Config::build(Some(("f", text)), overrides).expect("valid");
-        let rule = ReceiveRule::Listed(specs(&["239.2.0.0/16"]));
-        assert_eq!(config.policy, Policy::new(rule, specs(&["239.1.2.3"])));
-        assert_eq!(
-            (config.threads.get(), config.hold, config.no_auth),
-            (3, Some(Duration::from_millis(5)), false)
-        );
-        assert_eq!((config.limits.streams, config.limits.join_rate), (Some(4), Some(9)));
-    }
-
-    #[test]
-    fn other_machines_need_explicit_words() {
-        let outside = "listen = [\"127.0.0.1:1\", \"0.0.0.0:8080\"]\n";
-        for (more, add) in [
-            ("", "add --allow-receive 239.0.0.0/8 --no-auth\n"),
-            ("no-auth = true", "add --allow-receive 239.0.0.0/8\n"),
-            ("allow-receive = [\"239.0.0.0/8\"]", "add --no-auth\n"),
-            ("[streams.a]\ngroup = \"239.1.2.3:5\"", "add --no-auth\n"),
-        ] {
-            let error = file(&format!("{outside}{more}")).expect_err("exposed").to_string();
-            assert!(error.contains("listening on 0.0.0.0:8080") && error.contains(add), "{error}");
-        }
-        let named = "no-auth = true\n[streams.a]\ngroup = \"239.1.2.3:5\"";
-        let config = file(&format!("{outside}{named}")).expect("valid");
-        assert_eq!(config.policy.may_receive(&group("239.1.2.3:5")), Ok(()));
-        assert!(config.policy.may_receive(&group("239.1.2.3:6")).is_err());
-        assert!(file("listen = [\"[::ffff:127.0.0.1]:1\", \"127.1.2.3:1\", \"[::1]:1\"]").is_ok());
-        assert_eq!(file("listen = []"), Err(ConfigError::NowhereToListen));
-    }
-
-    #[test]
-    fn a_program_s_values_are_checked_too() {
-        let long = Overrides { hold: Some(Duration::from_secs(1)), ..Overrides::default() };
-        assert!(matches!(Config::build(None, long), Err(ConfigError::Setting(_))));
-        let star = Overrides { allow_origin: vec!["*".to_owned()], ..Overrides::default() };
-        assert!(matches!(Config::build(None, star), Err(ConfigError::Setting(_))));
-        let small = vec!["message-size=1KiB".parse().expect("a limit")];
-        let small = Overrides { limits: small, ..Overrides::default() };
-        assert!(matches!(Config::build(None, small), Err(ConfigError::Limit(_))));
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 mod links;
 mod listening;
+mod principals;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -16,13 +17,17 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use toml::Spanned;
 
 use super::config::{ConfigError, NamedStream};
+use super::deny::{Opens, denied};
+use super::grant::Grant;
 use super::group::Group;
+use super::jwt::JwtRules;
 use super::limits::Limits;
 use super::link::LinkConfig;
 use super::listener::ListenerParts;
 use super::name::check_name;
-use super::policy::Spec;
+use super::policy::{Direction, Spec};
 use super::prefix::AddressPrefix;
+use super::principal::Principal;
 use super::selector::InterfaceSelector;
 use super::setting::{
     IoUring, LogFormat, LogLevel, parse_hold, parse_host, parse_linger, parse_max_ttl, parse_origin,
@@ -58,6 +63,10 @@ pub(super) struct FileSettings {
     pub(super) player: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
     pub(super) streams: BTreeMap<String, NamedStream>,
+    pub(super) principals: Vec<Principal>,
+    /// `[principals.anonymous]`.
+    pub(super) anonymous: Option<Grant>,
+    pub(super) jwt: Option<JwtRules>,
     pub(super) links: Vec<LinkConfig>,
     pub(super) accept_links: Option<bool>,
 }
@@ -90,6 +99,9 @@ struct Raw {
     control: Option<PathBuf>,
     #[serde(default)]
     streams: BTreeMap<Spanned<String>, RawStream>,
+    #[serde(default)]
+    principals: BTreeMap<Spanned<String>, principals::RawPrincipal>,
+    jwt: Option<Spanned<principals::RawJwt>>,
     #[serde(default)]
     link: Vec<Spanned<links::RawLink>>,
     accept_links: Option<bool>,
@@ -142,6 +154,9 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
     let file = File { name, text };
     let raw: Raw =
         toml::from_str(text).map_err(|error| file.error(error.span().unwrap_or(0..0), error.message()))?;
+    let streams = file.streams(&raw.streams)?;
+    let (principals, anonymous) = file.principals(&raw.principals, &streams)?;
+    let jwt = file.jwt(raw.jwt.as_ref(), &raw.principals)?;
     Ok(FileSettings {
         listen: raw.listen.map(|all| file.listeners(&all)).transpose()?,
         tls: raw.tls.map_or_else(|| Ok(TlsParts::default()), |tls| file.tls(tls))?,
@@ -164,7 +179,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         linger: file.value(raw.linger.as_ref(), parse_linger)?,
         player: raw.player,
         control: raw.control,
-        streams: file.streams(&raw.streams)?,
+        streams,
+        principals,
+        anonymous,
+        jwt,
         links: file.links(&raw.link)?,
         accept_links: raw.accept_links,
     })
@@ -239,6 +257,10 @@ impl File<'_> {
             let message = format!("{group} is source-specific (RFC 4607): add sources = [\"ADDRESS\"]");
             return Err(self.error(raw.group.span(), message));
         }
+        if let Some(rule) = denied(&group, Direction::Receive).filter(|rule| rule.opens == Opens::Never) {
+            let message = format!("{group} is denied: {}; nothing opens it", rule.words);
+            return Err(self.error(raw.group.span(), message));
+        }
         filter.check_against(&group).map_err(|error| self.error(span, error))?;
         let interface = self.value(raw.interface.as_ref(), InterfaceSelector::from_str)?;
         let transport = self.transport(raw, group)?;
@@ -270,6 +292,15 @@ impl File<'_> {
     fn boundary(&self, position: usize) -> usize {
         let position = position.min(self.text.len());
         (0..=position).rev().find(|&place| self.text.is_char_boundary(place)).unwrap_or(0)
+    }
+
+    /// The same without the line itself, which may hold a secret.
+    fn error_unseen(&self, span: Range<usize>, message: impl Display) -> ConfigError {
+        let mut error = self.error(span, message);
+        if let ConfigError::InFile { excerpt, .. } = &mut error {
+            *excerpt = "(the line is not shown: it may be a secret)".to_owned();
+        }
+        error
     }
 
     /// An error with its line, column (both from 1, the column in characters) and the line itself with carets
@@ -313,7 +344,7 @@ mod tests {
         assert_eq!(
             refusal("no-auth = true\nlisten = [\"127.0.0.1:80\", \"localhost\"]\n"),
             "wscast.toml:2:27: \
-             listen \"localhost\" is not possible: write ADDR:PORT, as 127.0.0.1:8080\n  |\n\
+             listen \"localhost\" is not possible: write ADDR:PORT, as 127.0.0.1:8080, or unix:/PATH\n  |\n\
              2 | listen = [\"127.0.0.1:80\", \"localhost\"]\n  |                           ^^^^^^^^^^^"
         );
     }

@@ -9,14 +9,16 @@ mod fields;
 mod notice;
 mod wire;
 
-pub use command::{Action, Command, CommandError, Join, OpenSend, Resume, Token};
+pub use command::{Action, Command, CommandError, Join, JoinNamed, OpenSend, Resume};
 pub use error_code::ErrorCode;
 pub use notice::{
-    ErrorNotice, Heartbeat, Hello, HelloLimits, Joined, Left, LossCause, Lost, Notice, NoticeError, Pong,
-    SenderClosed, SenderOpened, StateChanged, StatusNotice, StreamState,
+    Authenticated, ErrorNotice, Heartbeat, Hello, HelloLimits, Joined, Left, LossCause, Lost, Notice,
+    NoticeError, Pong, SenderClosed, SenderOpened, StateChanged, StatusNotice, StreamState,
 };
 
 use std::time::Duration;
+
+pub use crate::model::token::Token;
 
 /// Bytes of a text message from a client.
 pub const LONGEST_COMMAND: usize = 4 << 10;

@@ -20,6 +20,69 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     if fits && name != "." && name != ".." { Ok(()) } else { Err(NameError(name.to_owned())) }
 }
 
+/// Some of the names, each written out or with `*` for any part of it: `camera-*`, `*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(Vec<String>);
+
+/// A text that is no pattern of names.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{} is no stream's name: write one, or a part with *, as camera-*", quote(.0))]
+pub struct PatternError(String);
+
+impl Names {
+    /// Every name.
+    #[must_use]
+    pub fn all() -> Names {
+        Names(vec!["*".to_owned()])
+    }
+
+    /// Those that match one of `patterns`, each checked with [`check_pattern`].
+    #[must_use]
+    pub fn matching(patterns: Vec<String>) -> Names {
+        Names(patterns)
+    }
+
+    /// Whether `name` is one of them.
+    #[must_use]
+    pub fn contain(&self, name: &str) -> bool {
+        self.0.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// The patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// Checks that `pattern` is a name, or one with `*` in it.
+pub fn check_pattern(pattern: &str) -> Result<String, PatternError> {
+    let refused = || PatternError(pattern.to_owned());
+    let fits = pattern.len() <= LONGEST_NAME && pattern.matches('*').count() <= 8;
+    if pattern == "*" || (fits && check_name(&pattern.replace('*', "x")).is_ok()) {
+        Ok(pattern.to_owned())
+    } else {
+        Err(refused())
+    }
+}
+
+/// Each part between stars is found in order: the first at the beginning, the last at the end.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(first) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return left.ends_with(part);
+        }
+        match left.find(part) {
+            Some(at) => left = &left[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +94,30 @@ mod tests {
         }
         for bad in ["", ".", "..", "a/b", "a b", "ä", &"x".repeat(65)] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_have_stars() {
+        for (pattern, name, matches) in [
+            ("*", "anything", true),
+            ("camera", "camera", true),
+            ("camera", "camera-1", false),
+            ("camera-*", "camera-1", true),
+            ("camera-*", "camera", false),
+            ("*-hd", "a-hd", true),
+            ("*-hd", "a-hd2", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("a*a", "a", false),
+        ] {
+            let names = Names::matching(vec![check_pattern(pattern).expect(pattern)]);
+            assert_eq!(names.contain(name), matches, "{pattern} {name}");
+        }
+        assert!(!Names::default().contain("a") && Names::all().contain("a"));
+        for bad in ["", "a/b", "a b", &"*".repeat(9)] {
+            assert!(check_pattern(bad).is_err(), "{bad}");
         }
     }
 }

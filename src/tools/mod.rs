@@ -33,5 +33,6 @@ pub mod serve;
 pub mod service_manager;
 pub mod stop;
 pub mod timestamp;
+pub mod token;
 pub mod trust;
 pub mod v1_tap;

@@ -113,7 +113,7 @@ impl<'a> Replaying<'a> {
         // What may be received may be sent again: the deny list holds, and a SPEC of address and port opens it.
         let rule = match arguments.only.is_empty() {
             true => ReceiveRule::AnyButDenied,
-            false => ReceiveRule::Listed(arguments.only.clone()),
+            false => ReceiveRule::listed(arguments.only.clone()),
         };
         Replaying {
             arguments,

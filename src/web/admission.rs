@@ -163,7 +163,7 @@ impl Over {
 }
 
 /// One household has a whole IPv6 /64, so that is what counts as an address.
-fn bucketed(address: IpAddr) -> IpAddr {
+pub fn bucketed(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,

@@ -2,12 +2,17 @@
 
 use crate::hub::sender::SenderKey;
 use crate::model::config::{Config, NamedStream};
+use crate::model::grant::Grant;
 use crate::model::group::Group;
+use crate::model::name::Names;
+use crate::model::policy::{Denied, Permit};
 use crate::model::request::{StreamOptions, StreamRequest, Target};
+use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::model::transport::Transport;
+use crate::web::asking;
 use crate::web::connection::Connection;
-use crate::web::opening::{Opening, check_ttl};
+use crate::web::opening::{Opening, check_ttl, holds_on};
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
 
@@ -18,10 +23,21 @@ pub struct Asked {
     pub group: Group,
     /// Whom to hear.
     pub filter: SourceFilter,
+    /// Where it is heard, or sent to.
+    pub(super) interfaces: Vec<InterfaceSelector>,
     /// Whether RTP is taken off.
     pub transport: Transport,
     target: Target,
     options: StreamOptions,
+}
+
+/// Where something may be received and sent to.
+#[derive(Clone, Debug)]
+pub struct Permits<'a> {
+    /// Where it may be received; everywhere where that was not asked for.
+    pub receive: Permit<'a>,
+    /// Where it may be sent to, or why not.
+    pub send: Result<Permit<'a>, String>,
 }
 
 /// A right that is gone: how its conversation is closed.
@@ -34,36 +50,59 @@ pub struct Revoked {
 }
 
 impl Asked {
-    /// Checks what `request` asks for, interfaces apart; and whether it may be sent to, or why not.
+    /// Checks what `request` asks for, interfaces apart, under a grant.
     ///
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
-    pub fn check(request: StreamRequest, config: &Config) -> Result<(Self, Result<(), String>), Refusal> {
+    pub fn check<'a>(
+        request: StreamRequest,
+        config: &Config,
+        grant: &'a Grant,
+    ) -> Result<(Self, Permits<'a>), Refusal> {
         let StreamRequest { target, mut transport, options } = request;
+        let by_name = |names: &Names| match &target {
+            Target::Named(name) => names.contain(name),
+            Target::Group { .. } => false,
+        };
+        let (heard, sent_to) = (by_name(&grant.streams), by_name(&grant.send_streams));
         let (group, filter) = match &target {
             Target::Group { group, filter } => (*group, filter.clone()),
             Target::Named(name) => {
+                // Who may not see it learns no more than of one that is not there.
                 let stream = config
                     .streams
                     .get(name)
+                    .filter(|_| heard || sent_to)
                     .ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
                 transport = transported(stream, &options)?;
                 (stream.group, narrowed(stream, &options)?)
             }
         };
         filter.check_against(&group).map_err(|error| Refusal::malformed(error.to_string()))?;
-        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config))?;
-        let may_send = config.policy.may_send(&group).map_err(|denied| denied.to_string());
-        if options.receive {
-            let fec = transport.fec_groups(group).map_err(|error| Refusal::malformed(error.to_string()))?;
-            for group in [group].iter().chain(&fec) {
-                let allowed = config.policy.may_receive(group);
-                allowed.map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        options.ttl.map_or(Ok(()), |ttl| check_ttl(ttl, config, grant))?;
+        let send = match sent_to {
+            true => Ok(Permit::anywhere()),
+            false => grant.policy.send(&group).map_err(|denied| denied.to_string()),
+        };
+        let fec = match options.receive {
+            true => transport.fec_groups(group).map_err(|error| Refusal::malformed(error.to_string()))?,
+            false => Default::default(),
+        };
+        let receive = match heard || !options.receive {
+            true => Permit::anywhere(),
+            false => {
+                let denied = |denied: Denied| Refusal::not_allowed(denied.to_string());
+                for group in &fec {
+                    grant.policy.receive(group, &filter).map_err(denied)?;
+                }
+                grant.policy.receive(&group, &filter).map_err(denied)?
             }
-        } else if let Err(denied) = &may_send {
+        };
+        if let (false, Err(denied)) = (options.receive, &send) {
             return Err(Refusal::not_allowed(denied.clone()));
         }
-        Ok((Asked { group, filter, transport, target, options }, may_send))
+        let asked = Asked { group, filter, interfaces: Vec::new(), transport, target, options };
+        Ok((asked, Permits { receive, send }))
     }
 
     /// How it was asked for.
@@ -85,11 +124,16 @@ impl Asked {
     #[must_use]
     pub fn revoked(&self, server: &Server, connection: &Connection) -> Option<Revoked> {
         let setup = server.setup();
-        if let Err(refusal) = connection.check_again(&setup.gate) {
+        if let Err(refusal) = connection.check_again(&setup) {
             return Some(Revoked::by(&refusal));
         }
-        match Asked::check(self.request(), &setup.config) {
+        let Some(identity) = connection.identity() else { return Some(Revoked::by(&asking::wanted())) };
+        match Asked::check(self.request(), &setup.config, identity.grant()) {
             Err(refusal) => Some(Revoked::by(&refusal)),
+            Ok((_, permits)) if self.options.receive && !self.holds(&permits.receive, server) => {
+                let reason = format!("{} is not allowed on this interface any more", self.group);
+                Some(Revoked::by(&Refusal::not_allowed(reason)))
+            }
             Ok((now, _))
                 if (now.group, &now.filter, now.transport) != (self.group, &self.filter, self.transport) =>
             {
@@ -98,6 +142,11 @@ impl Asked {
             }
             Ok(_) => None,
         }
+    }
+
+    fn holds(&self, permit: &Permit<'_>, server: &Server) -> bool {
+        let interfaces = server.hub().interfaces();
+        self.interfaces.iter().all(|interface| holds_on(permit, interface, &interfaces))
     }
 
     fn request(&self) -> StreamRequest {
@@ -110,8 +159,9 @@ impl Asked {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn sending(&self, server: &Server) -> Result<SenderKey, String> {
-        Opening::check(self.request(), &server.config(), &server.hub().interfaces())
+    pub fn sending(&self, server: &Server, connection: &Connection) -> Result<SenderKey, String> {
+        let identity = connection.identity().ok_or_else(|| asking::wanted().words().to_owned())?;
+        Opening::check(self.request(), &server.config(), identity.grant(), &server.hub().interfaces())
             .map_err(|refusal| refusal.words().to_owned())?
             .sending
     }

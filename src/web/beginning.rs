@@ -25,10 +25,9 @@ impl Subscriber for Watch {
         self.0.notify_one();
     }
 
-    fn evicting(&self, _: &Log, _: usize, _: u64) {}
-
-    /// It holds nothing that could be broken: it waits for what comes next.
     fn fail(&self) {}
+
+    fn evicting(&self, _: &Log, _: usize, _: u64) {}
 }
 
 /// The last picture that needs no other, or the next one; `None` when none comes in time, or the stream carries none. The

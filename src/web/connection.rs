@@ -15,12 +15,17 @@ use crate::model::bucket::TokenBucket;
 use crate::model::forwarded;
 use crate::model::limits::Limits;
 use crate::model::prefix::AddressPrefix;
+use crate::model::principal::Credential;
 use crate::sys::random;
+use crate::web::access::{Identity, unix_now};
 use crate::web::admission::Admitted;
 use crate::web::arrival::{Arrival, Ends};
-use crate::web::gate::{Caller, Gate};
+use crate::web::gate::Caller;
 use crate::web::refusal::Refusal;
+use crate::web::server::Server;
+use crate::web::setup::Setup;
 use crate::web::tls::ClientCertificate;
+use crate::web::usage::Seat;
 
 /// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
 const AFTER_STALL: Duration = Duration::from_secs(10);
@@ -46,6 +51,10 @@ pub struct Connection {
     caller: RefCell<Option<Caller>>,
     /// The rate of requests, where there is one.
     requests: Option<RefCell<TokenBucket>>,
+    /// Who that is, by what was shown, where that is known.
+    identity: RefCell<Option<Identity>>,
+    /// Its place among the sessions of that principal.
+    seat: RefCell<Option<Seat>>,
 }
 
 impl Connection {
@@ -68,6 +77,8 @@ impl Connection {
             requests: limits.requests.map(|rate| {
                 RefCell::new(TokenBucket::new(u64::from(rate), 2 * u64::from(rate), Instant::now()))
             }),
+            identity: RefCell::default(),
+            seat: RefCell::default(),
         }
     }
 
@@ -95,6 +106,8 @@ impl Connection {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.admitted.borrow_mut().handshake_done();
+        self.seat.take();
+        self.identity.take();
         if self.trusted {
             self.told_by_proxy(headers, trusted, now)?;
         }
@@ -103,6 +116,43 @@ impl Connection {
         }
         let reason = "too_many: requests a second on this connection (--limit requests)";
         Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, reason))
+    }
+
+    /// What is conversed on it is `identity`'s, until another request comes.
+    ///
+    /// # Errors
+    /// 429 where that principal has as many sessions as it may.
+    pub fn sit(&self, server: &Server, identity: Identity) -> Result<(), Refusal> {
+        if identity.credential != Credential::Nothing {
+            self.seat.replace(Some(server.facts().callers.usage.enter(&identity.principal)?));
+        }
+        self.identity.replace(Some(identity));
+        Ok(())
+    }
+
+    /// The same principal shows another token: what it may and until when is asked of that.
+    pub fn renew(&self, identity: Identity) {
+        self.identity.replace(Some(identity));
+    }
+
+    /// Who asks, where that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    /// The name of whoever asks, for operators; `None` where nothing was shown.
+    #[must_use]
+    pub fn principal(&self) -> Option<String> {
+        let identity = self.identity.borrow();
+        let known = identity.as_ref().filter(|identity| identity.credential != Credential::Nothing);
+        known.map(|identity| identity.principal.name.clone())
+    }
+
+    /// Whether the time of what was shown is over, at `now` in seconds since 1970.
+    #[must_use]
+    pub fn is_expired(&self, now: u64) -> bool {
+        self.identity.borrow().as_ref().is_some_and(|identity| identity.is_expired(now))
     }
 
     /// Takes over what a trusted proxy says of a request.
@@ -143,12 +193,18 @@ impl Connection {
         self.caller.replace(Some(caller));
     }
 
-    /// Whether the gate lets its caller in still.
+    /// Whether the gate lets its caller in still, and whether what was shown is somebody's; who that is now, it remembers.
     ///
     /// # Errors
-    /// 403.
-    pub fn check_again(&self, gate: &Gate) -> Result<(), Refusal> {
-        self.caller.borrow().as_ref().map_or(Ok(()), |caller| gate.check_again(caller, self.local))
+    /// 403, and 401 where what was shown is nobody's any more.
+    pub fn check_again(&self, setup: &Setup) -> Result<(), Refusal> {
+        let gate = &setup.gate;
+        self.caller.borrow().as_ref().map_or(Ok(()), |caller| gate.check_again(caller, self.local))?;
+        let Some(before) = self.identity() else { return Ok(()) };
+        let again = setup.access.again(&before, unix_now());
+        let again = again.ok_or_else(|| Refusal::unauthorized("what was shown is no longer good"))?;
+        self.identity.replace(Some(again));
+        Ok(())
     }
 
     /// A request has been answered.

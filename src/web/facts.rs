@@ -15,6 +15,7 @@ use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
 use crate::web::answers::Answers;
 use crate::web::arrival::{Arrival, Detached};
+use crate::web::asking::Callers;
 use crate::web::setup::Setup;
 
 /// What the gateway as a whole knows, shared by its shards.
@@ -42,6 +43,8 @@ pub struct Facts {
     pub draining: CancellationToken,
     /// Who may connect, and how many do.
     pub admission: Arc<Admission>,
+    /// What is known of those who came.
+    pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
     /// Which configuration is in force.

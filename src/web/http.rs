@@ -17,15 +17,16 @@ use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
-use crate::model::frame;
 use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
 use crate::web::asked::Asked;
+use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::{self, Connection};
 use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
 use crate::web::gate::{self, Caller};
+use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
 use crate::web::line;
@@ -38,6 +39,7 @@ use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
+use crate::web::ticket_office;
 use crate::web::v1::door;
 
 /// The subprotocol that raw streams answer to those who offer it beside a token.
@@ -121,16 +123,19 @@ async fn answer(
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             json(server, &server.gateway_status().await)
         }
         "/metrics" => {
             only_reading(&request)?;
+            asking::operator(server, connection, &request)?;
             Ok(metrics::page(server).await)
         }
         "/api/v1/interfaces" => {
             if let Some(options) = readable_by_pages(&request)? {
                 return Ok(options);
             }
+            asking::operator(server, connection, &request)?;
             #[derive(Serialize)]
             struct All {
                 interfaces: Vec<InterfaceStatus>,
@@ -143,7 +148,8 @@ async fn answer(
                 .collect();
             json(server, &All { interfaces })
         }
-        "/v1" => door::open(server, connection, request),
+        "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
+        "/v1" => door::open(server, connection, request, &caller),
         "/v1/link" => linking::open(server, connection, request),
         _ => stream(server, connection, request, &caller).await,
     }
@@ -168,13 +174,15 @@ async fn stream(
         if server.facts().pressure.is_high() {
             return Err(Refusal::memory());
         }
-        let opening = Opening::check(wanted, &server.config(), &server.hub().interfaces())?;
+        let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+        let opening = Opening::check(wanted, &server.config(), identity.grant(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
             return Ok(Err(stream_headers(&opening, false)));
         }
         if handshake.is_none() && !opening.options.receive {
             return Err(Refusal::malformed("receive=0 without a WebSocket leaves nothing to do"));
         }
+        connection.sit(server, identity)?;
         let joined = opening.join(server.hub(), handshake.is_none()).await?;
         Ok(Ok((opening, joined)))
     }
@@ -207,19 +215,7 @@ async fn stream(
         }
         // A page's script can't read a failed upgrade, so it is told after one.
         Err(refusal) if caller.origin.is_some() && refusal.close_code().is_some() => {
-            let code = refusal.close_code().unwrap_or(4403);
-            server.count_refusal(code);
-            let reason = refusal.to_string();
-            debug!(peer = %connection.peer(), code, %refusal, "refused after the upgrade");
-            let connection = Rc::clone(connection);
-            server.spawn(async move {
-                if let Some((socket, _)) = upgraded(request).await {
-                    let mut close = Vec::new();
-                    frame::put_close(&mut close, code, &reason);
-                    line::say_goodbye(&socket, &close).await;
-                }
-                drop(connection);
-            });
+            goodbye::after_upgrade(server, connection, request, &refusal);
         }
         Err(refusal) => return Err(refusal),
     }
@@ -382,6 +378,7 @@ impl HttpSession {
             let code = match reason.split(':').next() {
                 Some("slow_consumer") => 4508,
                 Some("draining" | "reloaded" | "lifetime") => 1001,
+                Some("unauthorized") => 4401,
                 Some("not_allowed") => 4403,
                 Some("not_found") => 4404,
                 Some("internal") => OUR_MISTAKE,
@@ -406,6 +403,9 @@ impl Conversation for HttpSession {
             // Its connection can't take the end of the body either.
             self.connection.cut.notify_one();
         }
+        if self.connection.is_expired(self.server.unix_time()) {
+            self.reader.end(asking::EXPIRED);
+        }
     }
 
     fn drain(&self) {
@@ -428,6 +428,7 @@ impl Conversation for HttpSession {
             shard: self.server.shard(),
             peer: self.peer.to_string(),
             kind: "http",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.reader.stalled_for(Instant::now()).as_millis() > 0,
             bytes,

@@ -8,6 +8,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
 use crate::model::status::LinksStatus;
+use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::Connection;
 use crate::web::facts::Facts;
@@ -42,6 +43,13 @@ pub fn open(
     if server.facts().draining.is_cancelled() {
         return Err(Refusal::overload("draining: the gateway is stopping"));
     }
+    let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+    if !identity.grant().link {
+        return Err(Refusal::not_allowed(
+            "this is for gateways; link = true of the principal would allow it",
+        ));
+    }
+    connection.sit(server, identity)?;
     let connection = Rc::clone(connection);
     server.spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {

@@ -1,11 +1,14 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
 pub mod acceptor;
+pub mod access;
 pub mod admission;
 pub mod answers;
 pub mod arrival;
 pub mod asked;
+pub mod asking;
 pub mod asset;
+pub mod attempts;
 pub mod beginning;
 pub mod body;
 pub mod connection;
@@ -14,6 +17,7 @@ pub mod egress;
 pub mod ending;
 pub mod facts;
 pub mod gate;
+pub mod goodbye;
 pub mod handshake;
 pub mod heart;
 pub mod http;
@@ -29,15 +33,19 @@ pub mod reader;
 pub mod reading;
 pub mod refusal;
 pub mod rest;
+pub mod rights;
 pub mod server;
 pub mod session;
 pub mod setup;
 pub mod socket;
+pub mod ticket_office;
+pub mod tickets;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 pub mod tls;
+pub mod usage;
 pub mod v1;
 pub mod websocket;
 pub mod write_path;

@@ -15,11 +15,13 @@ use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
 use crate::model::config::{Config, NamedStream};
 use crate::model::control::OpenSend;
+use crate::model::grant::Grant;
 use crate::model::group::Group;
+use crate::model::policy::Permit;
 use crate::model::request::{Beginning, StreamOptions, StreamRequest};
 use crate::model::selector::InterfaceSelector;
 use crate::model::transport::Transport;
-use crate::web::asked::Asked;
+use crate::web::asked::{Asked, Permits};
 use crate::web::beginning;
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
@@ -46,13 +48,30 @@ impl Opening {
     ///
     /// # Errors
     /// 400 for what makes no sense, 403 for what is not allowed, 404 for what there is not.
-    pub fn check(request: StreamRequest, config: &Config, interfaces: &Interfaces) -> Result<Self, Refusal> {
-        let (asked, may_send) = Asked::check(request, config)?;
+    pub fn check(
+        request: StreamRequest,
+        config: &Config,
+        grant: &Grant,
+        interfaces: &Interfaces,
+    ) -> Result<Self, Refusal> {
+        let (mut asked, Permits { receive, send }) = Asked::check(request, config, grant)?;
         let (group, filter) = (asked.group, asked.filter.clone());
         let (transport, options) = (asked.transport, asked.options().clone());
-        let named = asked.named(config);
-        let selectors = selectors(group, &options, named, config, interfaces)?;
-        let most = config.limits.streams_per_session.unwrap_or(u32::MAX);
+        let permit = match (options.receive, &send) {
+            (true, _) => &receive,
+            (false, Ok(send)) => send,
+            (false, Err(denied)) => return Err(Refusal::not_allowed(denied.clone())),
+        };
+        let selectors = selectors(group, &options, asked.named(config), config, interfaces, permit)?;
+        asked.interfaces.clone_from(&selectors);
+        let may_send = send.and_then(|permit| match &selectors[..] {
+            [selector, ..] if !holds_on(&permit, selector, interfaces) => {
+                Err(format!("sending to {group} is not allowed on {selector}"))
+            }
+            _ => Ok(()),
+        });
+        let own = grant.streams_per_session.or(config.limits.streams_per_session);
+        let most = own.unwrap_or(u32::MAX);
         if selectors.len() > most as usize {
             let reason = format!(
                 "{} interfaces are more than the {most} streams a session may have (--limit streams-per-session)",
@@ -108,12 +127,14 @@ impl Opening {
     pub fn sender_key(
         open: &OpenSend,
         config: &Config,
+        grant: &Grant,
         interfaces: &Interfaces,
     ) -> Result<SenderKey, Refusal> {
         let (group, ttl) = (open.group, open.ttl.unwrap_or(1));
-        may_send(group, ttl, config)?;
+        let permit = grant.policy.send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
+        check_ttl(ttl, config, grant)?;
         let options = StreamOptions { interface: open.interface.clone(), ..StreamOptions::default() };
-        let interface = selectors(group, &options, None, config, interfaces)?
+        let interface = selectors(group, &options, None, config, interfaces, &permit)?
             .into_iter()
             .next()
             .ok_or_else(|| Refusal::not_found("there is no interface to send on"))?;
@@ -173,25 +194,53 @@ fn stream(hub: &Hub, key: &StreamKey) -> Result<Rc<Stream>, Refusal> {
     })
 }
 
-/// Whether clients may send to `group` with this TTL.
-///
-/// # Errors
-/// 403.
-pub fn may_send(group: Group, ttl: u8, config: &Config) -> Result<(), Refusal> {
-    config.policy.may_send(&group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
-    check_ttl(ttl, config)
-}
-
-pub(super) fn check_ttl(ttl: u8, config: &Config) -> Result<(), Refusal> {
-    if ttl <= config.max_ttl {
+pub(super) fn check_ttl(ttl: u8, config: &Config, grant: &Grant) -> Result<(), Refusal> {
+    let most = grant.max_ttl.map_or(config.max_ttl, |most| most.min(config.max_ttl));
+    if ttl <= most {
         return Ok(());
     }
-    let reason = format!("a TTL of {ttl} is above the {} allowed here (--max-ttl)", config.max_ttl);
+    let reason = format!("a TTL of {ttl} is above the {most} allowed here (--max-ttl)");
     Err(Refusal::not_allowed(reason))
 }
 
 /// Where to join: what the URL says, else the named stream, else the configuration, else the routing table.
 fn selectors(
+    group: Group,
+    options: &StreamOptions,
+    named: Option<&NamedStream>,
+    config: &Config,
+    interfaces: &Interfaces,
+    permit: &Permit<'_>,
+) -> Result<Vec<InterfaceSelector>, Refusal> {
+    let Some(allowed) = permit.interfaces() else {
+        return any_selectors(group, options, named, config, interfaces);
+    };
+    let words = || {
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        Refusal::not_allowed(format!("{group} is allowed on {} only", allowed.join(", ")))
+    };
+    // Where none is asked for, the first that is allowed is as good as any default; others are not named to anybody.
+    let options = match &options.interface {
+        Some(InterfaceSelector::All) => options.clone(),
+        Some(asked) if !holds_on(permit, asked, interfaces) => return Err(words()),
+        Some(_) => options.clone(),
+        None => StreamOptions { interface: allowed.first().map(|&first| first.clone()), ..options.clone() },
+    };
+    let mut selectors = any_selectors(group, &options, named, config, interfaces)?;
+    selectors.retain(|selector| holds_on(permit, selector, interfaces));
+    if selectors.is_empty() { Err(words()) } else { Ok(selectors) }
+}
+
+/// Whether a permit holds on the interface that `selector` means now.
+#[must_use]
+pub fn holds_on(permit: &Permit<'_>, selector: &InterfaceSelector, interfaces: &Interfaces) -> bool {
+    permit.holds_on(selector, |one, other| {
+        let index = |selector| interfaces.find(selector).map(|found| found.index);
+        index(one).is_some() && index(one) == index(other)
+    })
+}
+
+fn any_selectors(
     group: Group,
     options: &StreamOptions,
     named: Option<&NamedStream>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::{Response, StatusCode};
 use thiserror::Error;
@@ -34,6 +34,12 @@ impl Refusal {
     #[must_use]
     pub fn malformed(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, format!("malformed: {}", reason.into()))
+    }
+
+    /// 401 or 4401.
+    #[must_use]
+    pub fn unauthorized(reason: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, format!("unauthorized: {}", reason.into()))
     }
 
     /// 403 or 4403.
@@ -97,6 +103,7 @@ impl Refusal {
             StatusCode::UNAUTHORIZED => Some(4401),
             StatusCode::FORBIDDEN => Some(4403),
             StatusCode::NOT_FOUND => Some(4404),
+            StatusCode::TOO_MANY_REQUESTS => Some(4529),
             _ => None,
         }
     }
@@ -119,6 +126,9 @@ impl Refusal {
             StatusCode::UPGRADE_REQUIRED => {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after(self.status)));

@@ -22,6 +22,7 @@ use crate::hub::hub::Hub;
 use crate::hub::settings::Tuning;
 use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::access::{Access, unix_now};
 use crate::web::admission::Admitted;
 use crate::web::arrival::{Arrival, Detached};
 use crate::web::connection::Connection;
@@ -71,6 +72,8 @@ pub struct Server {
     watching: Watching,
     tasks: TaskTracker,
     stopping: Cell<bool>,
+    /// Seconds since 1970, as of the last tick.
+    unix_time: Cell<u64>,
 }
 
 /// A conversation's entry in its server; removed when dropped.
@@ -100,6 +103,7 @@ impl Server {
             watching: Watching::default(),
             tasks: TaskTracker::new(),
             stopping: Cell::new(false),
+            unix_time: Cell::new(unix_now()),
         })
     }
 
@@ -199,6 +203,18 @@ impl Server {
         &self.watching
     }
 
+    /// Who may come in.
+    #[must_use]
+    pub fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.setup.borrow().access)
+    }
+
+    /// Seconds since 1970, as of the last tick.
+    #[must_use]
+    pub fn unix_time(&self) -> u64 {
+        self.unix_time.get()
+    }
+
     /// A number for a new session.
     #[must_use]
     pub fn next_session(&self) -> u64 {
@@ -244,6 +260,7 @@ impl Server {
 
     fn tick(&self) {
         self.hub.tick();
+        self.unix_time.set(unix_now());
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
             let _ = contain_now(|| conversation.tick(now)).inspect_err(|panicked| self.note_panic(panicked));

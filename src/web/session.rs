@@ -14,6 +14,7 @@ use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::asked::Revoked;
+use crate::web::asking;
 use crate::web::connection::Connection;
 use crate::web::egress::Egress;
 use crate::web::ending::{EndedBy, Ending};
@@ -147,7 +148,8 @@ impl Session {
             return Ok(Rc::clone(sender));
         }
         let key = self.sending.borrow().clone()?;
-        let sender = self.server.hub().sender(key).map_err(|error| error.to_string())?;
+        let rate = asking::session_rate(&self.server, &self.connection);
+        let sender = self.server.hub().sender_within(key, rate).map_err(|error| error.to_string())?;
         if !self.opening.options.echo {
             self.egress.withhold(sender.id());
         }
@@ -223,6 +225,9 @@ impl Conversation for Session {
         if self.egress.is_ending() {
             return;
         }
+        if self.connection.is_expired(self.server.unix_time()) {
+            return self.close(4401, asking::EXPIRED.to_owned());
+        }
         self.egress.check_lag();
         self.line.tick(&self.server, &*self.egress, now);
     }
@@ -239,7 +244,7 @@ impl Conversation for Session {
             self.close(code, reason);
             return true;
         }
-        let sending = self.opening.asked.sending(&self.server);
+        let sending = self.opening.asked.sending(&self.server, &self.connection);
         if sending.is_err() {
             // Who sends again is told and closed.
             if let Some(replies) = self.replies.take() {
@@ -264,6 +269,7 @@ impl Conversation for Session {
             shard: self.server.shard(),
             peer: self.connection.peer().to_string(),
             kind: "websocket",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.egress.is_blocked(),
             bytes,

@@ -2,8 +2,10 @@
 
 use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::model::config::Config;
+use crate::web::access::Access;
 use crate::web::asset::Asset;
 use crate::web::gate::Gate;
 
@@ -14,6 +16,8 @@ pub struct Setup {
     pub config: Config,
     /// Who may ask.
     pub gate: Gate,
+    /// Who may come in.
+    pub access: Arc<Access>,
     /// What `/player.js` is.
     pub player: Option<Asset>,
     /// Bound of memory in bytes, where there is one.

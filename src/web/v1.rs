@@ -1,5 +1,6 @@
 //! Many streams and senders on one connection: the gateway's side of `wscast.v1` (docs/protocol.md, section 2).
 
+mod authentication;
 pub mod door;
 pub mod egress;
 pub mod joining;

@@ -1,5 +1,10 @@
 //! Links between gateways: every datagram once, in every topology.
 
+mod breaks;
+mod rules;
+mod services;
+mod storms;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

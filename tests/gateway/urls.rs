@@ -32,7 +32,7 @@ lab_test! {
         let answer = ask(&gateway, &format!("POST {STREAM}"), &[&["Host: HOST"], &UPGRADE[..]].concat());
         assert_refused(&answer, 405, "GET");
         for path in [
-            "/rtp/239.1.2.3:5000", "/api/v1/tickets", "/wscast.mjs", "/page.js", "/page/wscast.js", "/metrics",
+            "/rtp/239.1.2.3:5000", "/api/v1/ticket", "/wscast.mjs", "/page.js", "/page/wscast.js",
             "/nothing", "/favicon.ico", "/healthz/", "/api", "/api/v1/", "/udp/../healthz", "/page/index.html",
             "/streams", "/streams/unknown", "//", "/UDP/239.1.2.3:5000", "/udp/239.1.2.3:5000?start=keyframe",
         ] {

@@ -26,6 +26,7 @@ use wscast::model::limits::Limits;
 use wscast::model::request::{Overflow, Replay};
 use wscast::model::selector::InterfaceSelector;
 use wscast::model::source::SourceFilter;
+use wscast::model::transport::Transport;
 use wscast::sys::netlink::Changes;
 use wscast::web::egress::Egress;
 use wscast::web::reading::Reading;
@@ -234,10 +235,10 @@ impl World {
 
     fn join(&mut self, number: usize, overflow: u8, replay: u64) {
         let key = StreamKey {
-            transport: wscast::model::transport::Transport::Udp,
             interface: InterfaceSelector::Name("lo".to_owned()),
             group: address(number).parse_group(),
             filter: SourceFilter::Any,
+            transport: Transport::Udp,
         };
         let stream = self.hub.stream(&key).unwrap();
         let group = &mut self.groups[number];

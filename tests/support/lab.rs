@@ -275,6 +275,16 @@ impl Multicast {
         assert_eq!(sent, payload.len(), "a datagram is sent whole");
     }
 
+    /// The next unicast answer to what it sent, and who sent it.
+    pub fn answer(&self) -> (Vec<u8>, SocketAddr) {
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        let mut buffer = vec![0; 65536];
+        let (length, source) =
+            self.socket.recv_from(&mut buffer).unwrap_or_else(|error| panic!("no answer: {error}"));
+        buffer.truncate(length);
+        (buffer, source)
+    }
+
     /// Where it sends from; the address is the unspecified one unless it was given.
     pub fn source(&self) -> SocketAddr {
         self.socket.local_addr().expect("a bound socket has an address")

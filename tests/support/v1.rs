@@ -75,6 +75,22 @@ impl V1Client {
         client
     }
 
+    /// Opens `path` with further headers and takes the `hello`.
+    pub fn with(gateway: &TestGateway<'_>, path: &str, headers: &[(&'static str, &str)]) -> Self {
+        let host = gateway.address;
+        let mut request = format!("ws://{host}{path}").into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("wscast.v1"));
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).expect("a header value");
+            request.headers_mut().insert(*name, value);
+        }
+        let (inner, _) = tungstenite::client(request, gateway.connect())
+            .unwrap_or_else(|error| panic!("opening {path}: {error}"));
+        let mut client = V1Client { inner, waiting: VecDeque::new(), messages: 0, hello: Value::Null };
+        client.hello = client.notice("hello");
+        client
+    }
+
     /// Says something.
     pub fn say(&mut self, message: &Value) {
         self.put(Message::text(message.to_string()));

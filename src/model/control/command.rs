@@ -1,6 +1,5 @@
 //! What a client says.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,11 +9,13 @@ use super::fields::Fields;
 use super::wire::Wire;
 use super::{ErrorCode, ErrorNotice, LONGEST_WATCH, SHORTEST_WATCH};
 use crate::model::group::Group;
+use crate::model::name::check_name;
 use crate::model::quantity::parse_duration;
 use crate::model::request::{LONGEST_LATENCY, Overflow, Replay};
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
 use crate::model::text::quote;
+use crate::model::token::Token;
 
 /// One text message from a client, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Command {
 pub enum Action {
     /// Hear a group. Answered with `joined`.
     Join(Box<Join>),
+    /// Hear a stream that the configuration names: `join` with `name`. Answered with `joined`.
+    JoinNamed(Box<JoinNamed>),
     /// Hear a stream no more. Answered with `left`.
     Leave {
         /// The stream's number.
@@ -86,6 +89,27 @@ pub struct Join {
     pub resume: Option<Resume>,
 }
 
+/// A stream to hear by its name, and how. The fields are those of [`Join`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinNamed {
+    /// The stream's name in the gateway's configuration.
+    pub name: String,
+    /// Whom not to hear, besides those whom the configuration leaves out.
+    pub exclude: Vec<IpAddr>,
+    /// As [`Join::interface`]; `None` for what the configuration says.
+    pub interface: Option<InterfaceSelector>,
+    /// As [`Join::echo`].
+    pub echo: bool,
+    /// As [`Join::overflow`].
+    pub overflow: Overflow,
+    /// As [`Join::replay`].
+    pub replay: Replay,
+    /// As [`Join::latency`].
+    pub latency: Option<Duration>,
+    /// As [`Join::resume`].
+    pub resume: Option<Resume>,
+}
+
 /// Where an earlier subscription ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
@@ -112,10 +136,6 @@ pub struct OpenSend {
     pub replies: bool,
 }
 
-/// A secret; its `Debug` does not tell it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
-
 /// What can't be understood, ready to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{code}: {message}")]
@@ -129,6 +149,7 @@ pub struct CommandError {
 }
 
 const GROUP: &str = r#"a multicast address, as "239.1.2.3" or "ff15::42", with the port in port"#;
+const NAME: &str = r#"a stream's name, as "camera""#;
 const TYPES: &str = "join, leave, open_send, close_send, auth, ping, credit or watch";
 
 impl Command {
@@ -141,7 +162,10 @@ impl Command {
         let kind = fields.text("type", TYPES)?.ok_or_else(|| fields.wrong("type", TYPES))?;
         let stream = || fields.needed_number("stream", 0, u32::MAX);
         let action = match kind {
-            "join" => Action::Join(Box::new(Join::read(&fields)?)),
+            "join" => match fields.text("name", NAME)? {
+                Some(name) => Action::JoinNamed(Box::new(JoinNamed::read(name, &fields)?)),
+                None => Action::Join(Box::new(Join::read(&fields)?)),
+            },
             "leave" => Action::Leave { stream: stream()? },
             "open_send" => Action::OpenSend(OpenSend::read(&fields)?),
             "close_send" => Action::CloseSend { sender: fields.needed_number("sender", 0, u32::MAX)? },
@@ -217,6 +241,28 @@ impl Join {
     }
 }
 
+impl JoinNamed {
+    fn read(name: &str, fields: &Fields) -> Result<JoinNamed, CommandError> {
+        check_name(name).map_err(|error| fields.impossible("name", error))?;
+        if fields.has("group") || fields.has("port") || fields.has("sources") {
+            let message = "the configuration says group, port and sources of a name: leave them out";
+            return Err(fields.refuse(ErrorCode::BadField, message));
+        }
+        let exclude = SourceFilter::exclude(fields.addresses("exclude")?);
+        let exclude = exclude.map_err(|error| fields.impossible("exclude", error))?.sources().to_vec();
+        Ok(JoinNamed {
+            name: name.to_owned(),
+            exclude,
+            interface: interface(fields)?,
+            echo: fields.switch("echo")?.unwrap_or(false),
+            overflow: fields.parsed("overflow", r#""skip", "latest" or "close""#)?.unwrap_or_default(),
+            replay: fields.parsed("replay", r#"datagrams ("20") or a time ("500ms")"#)?.unwrap_or_default(),
+            latency: latency(fields)?,
+            resume: resume(fields)?,
+        })
+    }
+}
+
 impl OpenSend {
     /// To `group`, on the gateway's default interface, with its defaults, and without replies.
     #[must_use]
@@ -236,12 +282,6 @@ impl OpenSend {
             loopback: fields.switch("loop")?,
             replies: fields.switch("replies")?.unwrap_or(false),
         })
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(..)")
     }
 }
 
@@ -297,143 +337,4 @@ fn watch_interval(fields: &Fields) -> Result<Option<Duration>, CommandError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::model::control::LARGEST_ID;
-
-    fn group() -> impl Strategy<Value = Group> {
-        let four = (0xe000_0000_u32..=0xe7ff_ffff).prop_map(|bits| IpAddr::from(Ipv4Addr::from_bits(bits)));
-        let six =
-            any::<u128>().prop_map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits >> 16 | 0xff15 << 112)));
-        (prop_oneof![four, six], 1_u16..)
-            .prop_map(|(address, port)| Group::new(address, port).expect("valid"))
-    }
-
-    fn filter(six: bool) -> impl Strategy<Value = SourceFilter> {
-        let address = move |bits: u32| match six {
-            false => IpAddr::from(Ipv4Addr::from_bits(bits)),
-            true => Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(bits)).into(),
-        };
-        let list = move || prop::collection::vec((0x0100_0000_u32..=0xdfff_ffff).prop_map(address), 0..9);
-        prop_oneof![
-            list().prop_map(|list| SourceFilter::include(list).unwrap_or_default()),
-            list().prop_map(|list| SourceFilter::exclude(list).expect("unicast of one version")),
-        ]
-    }
-
-    fn interface() -> impl Strategy<Value = Option<InterfaceSelector>> {
-        let text = prop_oneof!["[a-z][a-z0-9.@-]{0,14}", "[1-9][0-9]{0,8}", Just("10.0.0.1".to_owned())];
-        prop::option::of(text.prop_filter_map("all", |text| {
-            text.parse().ok().filter(|interface| *interface != InterfaceSelector::All)
-        }))
-    }
-
-    fn join() -> impl Strategy<Value = Join> {
-        let overflow = prop_oneof![Just(Overflow::Skip), Just(Overflow::Latest), Just(Overflow::Close)];
-        let replay = prop_oneof![
-            Just(Replay::None),
-            (1_u32..).prop_map(Replay::Datagrams),
-            (1_u64..).prop_map(|age| Replay::Age(Duration::from_nanos(age))),
-        ];
-        let latency = prop::option::of((0_u64..=50_000_000).prop_map(Duration::from_nanos));
-        let resume = prop::option::of(
-            (".{0,20}", any::<u32>(), any::<u32>()).prop_map(|(gateway, stream, after)| Resume {
-                gateway,
-                stream,
-                after,
-            }),
-        );
-        let rest = (interface(), any::<bool>(), overflow, replay, latency, resume);
-        (group(), rest)
-            .prop_flat_map(|(group, rest)| (Just(group), filter(!group.is_ipv4()), Just(rest)))
-            .prop_map(|(group, filter, (interface, echo, overflow, replay, latency, resume))| Join {
-                group,
-                filter,
-                interface,
-                echo,
-                overflow,
-                replay,
-                latency,
-                resume,
-            })
-    }
-
-    fn action() -> impl Strategy<Value = Action> {
-        let open =
-            (group(), interface(), prop::option::of(1_u8..), prop::option::of(any::<bool>()), any::<bool>());
-        let open = open.prop_map(|(group, interface, ttl, loopback, replies)| {
-            Action::OpenSend(OpenSend { group, interface, ttl, loopback, replies })
-        });
-        prop_oneof![
-            join().prop_map(|join| Action::Join(Box::new(join))),
-            any::<u32>().prop_map(|stream| Action::Leave { stream }),
-            open,
-            any::<u32>().prop_map(|sender| Action::CloseSend { sender }),
-            ".{0,40}".prop_map(|token| Action::Auth { token: Token(token) }),
-            Just(Action::Ping),
-            (any::<u32>(), 1_u32..).prop_map(|(stream, datagrams)| Action::Credit { stream, datagrams }),
-            prop::option::of((250_u64..=60_000).prop_map(Duration::from_millis))
-                .prop_map(|interval| Action::Watch { interval }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn round_trips(id in prop::option::of(0..=LARGEST_ID), action in action()) {
-            let command = Command { id, action };
-            prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
-        }
-
-        #[test]
-        fn any_text_is_answered_in_one_line(text in r#"\PC{0,30}|[{}\[\]",:a-z0-9 ]{0,60}"#) {
-            if let Err(error) = Command::decode(&text) {
-                prop_assert!(!error.message.contains(char::is_control), "{}", error);
-            }
-        }
-
-        /// One field after another gets a value that is none of its own.
-        #[test]
-        fn any_value_in_any_field_is_taken_or_answered(
-            action in action(),
-            at in any::<prop::sample::Index>(),
-            value in prop_oneof![
-                Just("null"), Just("-1"), Just("1.5"), Just("1e400"), Just("{}"), Just("[[]]"), Just("\"\\u0000\""),
-                Just("[\"::ffff:1.2.3.4\"]"), Just("\"239.1.2.3%lo\""), Just("18446744073709551616"), Just("true"),
-            ],
-        ) {
-            let text = Command { id: Some(7), action }.encode();
-            let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
-            let name = fields.keys().nth(at.index(fields.len())).expect("a field");
-            let parts = fields.iter().map(|(field, old)| {
-                let value = if field == name { value.to_owned() } else { old.to_string() };
-                format!("{field:?}:{value}")
-            });
-            let text = format!("{{{}}}", parts.collect::<Vec<_>>().join(","));
-            if let Err(error) = Command::decode(&text) {
-                let code = error.code;
-                prop_assert!(matches!(code, ErrorCode::BadField | ErrorCode::UnknownType | ErrorCode::BadJson), "{}", code);
-                prop_assert!(!error.message.contains(char::is_control), "{}", error);
-                prop_assert!(error.id == Some(7) || name == "id" || code == ErrorCode::BadJson, "{}", text);
-            }
-        }
-    }
-
-    #[test]
-    fn a_message_may_have_4_kib_and_no_more() {
-        let text = |length: usize| format!("{:<length$}", r#"{"type":"ping"}"#);
-        assert!(Command::decode(&text(4096)).is_ok());
-        let error = Command::decode(&text(4097)).expect_err("too long");
-        assert_eq!((error.code, error.id), (ErrorCode::TooLong, None));
-        assert!(error.message.contains("has 4097 bytes: send 4096"), "{error}");
-    }
-
-    #[test]
-    fn a_token_is_not_told() {
-        let text = r#"{"type":"auth","token":"a-secret"}"#;
-        assert!(!format!("{:?}", Command::decode(text)).contains("secret"));
-    }
-}
+mod tests;

@@ -34,6 +34,8 @@ pub enum ErrorCode {
     UnknownStream,
     /// This session has no sender of that number.
     UnknownSender,
+    /// The configuration has no stream of that name, or this client may not see it.
+    NoSuchStream,
     /// A datagram is longer than this client may send (`limits.datagram` of `hello`).
     TooLarge,
     /// Datagrams come faster than this client may send; the ones counted were not sent.
@@ -71,6 +73,7 @@ impl ErrorCode {
             ErrorCode::AlreadyJoined => "already_joined",
             ErrorCode::UnknownStream => "unknown_stream",
             ErrorCode::UnknownSender => "unknown_sender",
+            ErrorCode::NoSuchStream => "no_such_stream",
             ErrorCode::TooLarge => "too_large",
             ErrorCode::Rate => "rate",
             ErrorCode::NoInterface => "no_interface",

@@ -154,6 +154,11 @@ impl Fields {
         }
     }
 
+    /// Whether a field is there.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.present(field).is_some()
+    }
+
     fn present(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }

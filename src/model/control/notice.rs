@@ -17,6 +17,8 @@ use crate::model::text::quote;
 pub enum Notice<'a> {
     /// The first message.
     Hello(Hello<'a>),
+    /// Answers `auth`.
+    Authenticated(Authenticated<'a>),
     /// Answers `join`; one for each interface with `"interface":"all"`.
     Joined(Joined<'a>),
     /// Answers `leave`; without `id`, the gateway ended the subscription.
@@ -66,6 +68,19 @@ pub struct HelloLimits {
     pub streams: Option<u32>,
     /// Bytes of a datagram that this client may send.
     pub datagram: u32,
+}
+
+/// `authenticated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authenticated<'a> {
+    /// The client's number of its `auth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Who it is, by the name in the gateway's configuration.
+    #[serde(borrow)]
+    pub principal: Cow<'a, str>,
+    /// Until when, in seconds since 1970; `null` for ever.
+    pub expires: Option<u64>,
 }
 
 /// `joined`.
@@ -258,6 +273,7 @@ impl<'a> Notice<'a> {
         let kind: Kind<'_> = serde_json::from_str(text)?;
         Ok(match &*kind.kind {
             "hello" => Notice::Hello(serde_json::from_str(text)?),
+            "authenticated" => Notice::Authenticated(serde_json::from_str(text)?),
             "joined" => Notice::Joined(serde_json::from_str(text)?),
             "left" => Notice::Left(serde_json::from_str(text)?),
             "sender" => Notice::Sender(serde_json::from_str(text)?),

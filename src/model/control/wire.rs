@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::LONGEST_WATCH;
-use super::command::{Action, Command, Join, Resume};
+use super::command::{Action, Command, Join, JoinNamed, Resume};
 use crate::model::quantity::format_duration;
 use crate::model::request::{Overflow, Replay};
 use crate::model::selector::InterfaceSelector;
@@ -28,6 +28,8 @@ pub(super) struct Wire<'a> {
     interface: Option<&'a InterfaceSelector>,
     #[serde(skip_serializing_if = "<[IpAddr]>::is_empty")]
     exclude: &'a [IpAddr],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     echo: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +74,7 @@ impl<'a> Wire<'a> {
         let kind = |kind| Wire { kind, ..Wire::default() };
         match action {
             Action::Join(join) => Wire::of_join(join),
+            Action::JoinNamed(join) => Wire::of_named(join),
             Action::Leave { stream } => Wire { stream: Some(*stream), ..kind("leave") },
             Action::OpenSend(open) => Wire {
                 group: Some(open.group.address()),
@@ -101,7 +104,6 @@ impl<'a> Wire<'a> {
             SourceFilter::Include(_) => (list, &[][..]),
             SourceFilter::Any | SourceFilter::Exclude(_) => (&[][..], list),
         };
-        let resume = join.resume.as_ref();
         Wire {
             kind: "join",
             group: Some(join.group.address()),
@@ -110,23 +112,48 @@ impl<'a> Wire<'a> {
             exclude,
             interface: join.interface.as_ref(),
             echo: join.echo,
-            overflow: match join.overflow {
-                Overflow::Skip => None,
-                Overflow::Latest => Some("latest"),
-                Overflow::Close => Some("close"),
-            },
-            replay: match join.replay {
-                Replay::None => None,
-                Replay::Datagrams(datagrams) => Some(datagrams.to_string()),
-                Replay::Age(age) => Some(format_duration(age)),
-            },
+            overflow: overflow(join.overflow),
+            replay: replay(join.replay),
             latency: join.latency.map(format_duration),
-            resume: resume.map(|Resume { gateway, stream, after }| WireResume {
-                gateway,
-                stream: *stream,
-                after: *after,
-            }),
+            resume: join.resume.as_ref().map(WireResume::of),
             ..Wire::default()
         }
+    }
+
+    fn of_named(join: &'a JoinNamed) -> Wire<'a> {
+        Wire {
+            kind: "join",
+            name: Some(&join.name),
+            exclude: &join.exclude,
+            interface: join.interface.as_ref(),
+            echo: join.echo,
+            overflow: overflow(join.overflow),
+            replay: replay(join.replay),
+            latency: join.latency.map(format_duration),
+            resume: join.resume.as_ref().map(WireResume::of),
+            ..Wire::default()
+        }
+    }
+}
+
+impl<'a> WireResume<'a> {
+    fn of(Resume { gateway, stream, after }: &'a Resume) -> WireResume<'a> {
+        WireResume { gateway, stream: *stream, after: *after }
+    }
+}
+
+fn overflow(overflow: Overflow) -> Option<&'static str> {
+    match overflow {
+        Overflow::Skip => None,
+        Overflow::Latest => Some("latest"),
+        Overflow::Close => Some("close"),
+    }
+}
+
+fn replay(replay: Replay) -> Option<String> {
+    match replay {
+        Replay::None => None,
+        Replay::Datagrams(datagrams) => Some(datagrams.to_string()),
+        Replay::Age(age) => Some(format_duration(age)),
     }
 }

@@ -13,6 +13,9 @@ pub struct SessionStatus {
     pub peer: String,
     /// `websocket`, `wscast.v1` or `http`.
     pub kind: &'static str,
+    /// Whose it is, by the name in the configuration; absent for whoever has shown nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// Seconds since it was opened.
     pub seconds: f64,
     /// True while the client's socket takes no more.

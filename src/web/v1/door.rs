@@ -6,8 +6,11 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tracing::Instrument;
 
+use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::Connection;
+use crate::web::gate::Caller;
+use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
@@ -19,11 +22,13 @@ const PROTOCOL: &str = "wscast.v1";
 /// Turns the connection into a session.
 ///
 /// # Errors
-/// 426 for a request that asks for no WebSocket, 400 for one that does not offer the subprotocol, 503 while draining.
+/// 426 for a request that asks for no WebSocket, 400 for one that does not offer the subprotocol, 503 while draining,
+/// 401 for a token that is not good; without one where one is wanted, the session waits for `auth`.
 pub fn open(
     server: &Rc<Server>,
     connection: &Rc<Connection>,
     request: Request<Incoming>,
+    caller: &Caller,
 ) -> Result<Response<Body>, Refusal> {
     let handshake = Handshake::read(&request)?.ok_or_else(Refusal::upgrade_required)?;
     if !handshake.offered.iter().any(|offered| offered == PROTOCOL) {
@@ -36,6 +41,15 @@ pub fn open(
     }
     if server.facts().pressure.is_high() {
         return Err(Refusal::memory());
+    }
+    let known = asking::identity(server, connection, &request)
+        .and_then(|identity| identity.map_or(Ok(()), |identity| connection.sit(server, identity)));
+    match known {
+        Err(refusal) if caller.origin.is_some() && refusal.close_code().is_some() => {
+            goodbye::after_upgrade(server, connection, request, &refusal);
+            return Ok(handshake.response(Some(PROTOCOL)));
+        }
+        known => known?,
     }
     let session = Session::open(server, Rc::clone(connection));
     let span = session.span();

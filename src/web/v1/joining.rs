@@ -11,12 +11,12 @@ use crate::hub::stream::Stream;
 use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
-use crate::model::config::Config;
-use crate::model::control::{self, ErrorCode, ErrorNotice, Join, Left, LossCause, Notice, Resume};
+use crate::model::control::{self, ErrorCode, ErrorNotice, Join, JoinNamed, Left, LossCause, Notice, Resume};
 use crate::model::request::{Overflow, Replay, StreamOptions, StreamRequest, Target};
 use crate::model::transport::Transport;
 use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::v1::reading::{Reading, put};
 use crate::web::v1::session::Session;
 
@@ -26,6 +26,8 @@ pub struct Joined {
     key: StreamKey,
     /// Where the egress keeps it.
     slot: usize,
+    /// Its name in the configuration, where it was asked for by that.
+    name: Option<String>,
     _subscription: Subscription,
 }
 
@@ -36,6 +38,8 @@ struct Wishes {
     replay: Replay,
     resume: Option<Resume>,
     latency: Option<Duration>,
+    /// The stream's name in the configuration, where it was asked for by that.
+    name: Option<String>,
 }
 
 impl Session {
@@ -43,14 +47,41 @@ impl Session {
         let Join { group, filter, interface, echo, overflow, replay, latency, resume } = join;
         let options =
             StreamOptions { interface, overflow, echo, replay, latency, ..StreamOptions::default() };
-        let request =
-            StreamRequest { target: Target::Group { group, filter }, transport: Transport::Udp, options };
+        let transport = Transport::Udp;
+        self.join_all(
+            id,
+            StreamRequest { target: Target::Group { group, filter }, transport, options },
+            resume,
+        );
+    }
+
+    pub(super) fn join_named(&self, id: Option<u64>, join: JoinNamed) {
+        let JoinNamed { name, exclude, interface, echo, overflow, replay, latency, resume } = join;
+        let options =
+            StreamOptions { interface, overflow, echo, replay, latency, exclude, ..StreamOptions::default() };
+        let seen = self.connection.identity().is_some_and(|identity| identity.grant().streams.contain(&name));
+        if !seen || !self.server.config().streams.contains_key(&name) {
+            // The same words for one that there is not and one that this client may not see.
+            return self.refuse(id, ErrorCode::NoSuchStream, "there is no stream of that name");
+        }
+        // Of a named stream the configuration says the transport.
+        let transport = Transport::Udp;
+        self.join_all(id, StreamRequest { target: Target::Named(name), transport, options }, resume);
+    }
+
+    fn join_all(&self, id: Option<u64>, request: StreamRequest, resume: Option<Resume>) {
         let (config, hub) = (self.server.config(), self.server.hub());
-        let opening = match Opening::check(request, &config, &hub.interfaces()) {
+        let Some(identity) = self.connection.identity() else { return };
+        let StreamOptions { overflow, echo, replay, latency, .. } = request.options.clone();
+        let name = match &request.target {
+            Target::Named(name) => Some(name.clone()),
+            Target::Group { .. } => None,
+        };
+        let opening = match Opening::check(request, &config, identity.grant(), &hub.interfaces()) {
             Ok(opening) => opening,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
-        let wishes = Wishes { overflow, echo, replay, resume, latency };
+        let wishes = Wishes { overflow, echo, replay, resume, latency, name };
         for key in opening.keys {
             self.join_one(id, key, &wishes);
         }
@@ -63,7 +94,7 @@ impl Session {
             let error = ErrorNotice::new(ErrorCode::AlreadyJoined, message);
             return self.tell_error(ErrorNotice { id, stream: Some(number), ..error });
         }
-        let most = self.server.config().limits.streams_per_session;
+        let most = self.most_streams();
         if most.is_some_and(|most| self.joined.borrow().len() >= most as usize) {
             let message =
                 "this session has as many streams as it may (--limit streams-per-session): leave one first";
@@ -104,9 +135,9 @@ impl Session {
                 reading.tell(datagrams, cause, control);
             }
         });
-        let subscriber = Rc::clone(&self.egress) as _;
+        let (subscriber, name) = (Rc::clone(&self.egress) as _, wishes.name.clone());
         let subscription = Subscription::new(stream, Encoding::Records, subscriber, slot, wishes.latency);
-        self.joined.borrow_mut().push(Joined { number, key, slot, _subscription: subscription });
+        self.joined.borrow_mut().push(Joined { number, key, slot, name, _subscription: subscription });
     }
 
     /// Where the client begins, and what it has missed if it was there before.
@@ -130,10 +161,10 @@ impl Session {
     }
 
     /// Leaves the streams that may not be received any more, and says so; why the last of them.
-    pub(super) fn revoke_streams(&self, config: &Config) -> Option<Refusal> {
+    pub(super) fn revoke_streams(&self, rights: &Rights<'_>) -> Option<Refusal> {
         let denied = |joined: &Joined| {
-            let denied = config.policy.may_receive(&joined.key.group).err()?;
-            Some((joined.number, Refusal::not_allowed(denied.to_string())))
+            let refusal = rights.receive(&joined.key, joined.name.as_deref()).err()?;
+            Some((joined.number, refusal))
         };
         let revoked: Vec<_> = self.joined.borrow().iter().filter_map(denied).collect();
         for (stream, refusal) in &revoked {

@@ -10,14 +10,14 @@ use tracing::debug;
 
 use crate::hub::hub::SenderError;
 use crate::hub::sender::{OverRate, Sender, SessionRate};
-use crate::model::config::Config;
 use crate::model::control::{ErrorCode, ErrorNotice, Notice, OpenSend, SenderClosed, SenderOpened};
 use crate::model::record::{DATAGRAM_HEADER, Origin, RecordHeader, SendRecords};
 use crate::model::status::SenderStatus;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::line;
-use crate::web::opening::{Opening, may_send};
+use crate::web::opening::Opening;
 use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::v1::egress::Egress;
 use crate::web::v1::joining::code_of;
 use crate::web::v1::session::Session;
@@ -35,7 +35,7 @@ pub struct Sending {
     numbers: Cell<u32>,
     /// Whose datagrams the turn's batch holds.
     batched: RefCell<Option<(u32, Rc<Sender>)>>,
-    rate: Option<SessionRate>,
+    rate: RefCell<Option<SessionRate>>,
     /// Since when, and when last, a send was over the rate.
     over_rate: Cell<Option<(Instant, Instant)>>,
     refused: RefCell<Vec<Refused>>,
@@ -65,11 +65,16 @@ impl Sending {
             senders: RefCell::default(),
             numbers: Cell::new(0),
             batched: RefCell::new(None),
-            rate,
+            rate: RefCell::new(rate),
             over_rate: Cell::new(None),
             refused: RefCell::default(),
             told: Cell::new(None),
         }
+    }
+
+    /// From now on this rate holds: nothing has been sent yet.
+    pub fn set_rate(&self, rate: Option<SessionRate>) {
+        self.rate.replace(rate);
     }
 
     /// The books of the open senders.
@@ -110,17 +115,18 @@ impl Sending {
 impl Session {
     pub(super) fn open_send(&self, id: Option<u64>, open: &OpenSend) {
         let (config, hub) = (self.server.config(), self.server.hub());
-        let most = config.limits.streams_per_session;
+        let most = self.most_streams();
         if most.is_some_and(|most| self.sending.senders.borrow().len() >= most as usize) {
             let message =
                 "this session has as many senders as it may (--limit streams-per-session): close one first";
             return self.refuse(id, ErrorCode::TooManySenders, message);
         }
-        let key = match Opening::sender_key(open, &config, &hub.interfaces()) {
+        let Some(identity) = self.connection.identity() else { return };
+        let key = match Opening::sender_key(open, &config, identity.grant(), &hub.interfaces()) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
         };
-        let sender = match hub.sender_within(key, self.sending.rate.clone()) {
+        let sender = match hub.sender_within(key, self.sending.rate.borrow().clone()) {
             Ok(sender) => sender,
             Err(error @ SenderError::NoInterface(..)) => {
                 return self.refuse(id, ErrorCode::NoInterface, &error.to_string());
@@ -142,11 +148,8 @@ impl Session {
     }
 
     /// Closes the senders whose group may not be sent to any more, and says so; why the last of them.
-    pub(super) fn revoke_senders(&self, config: &Config) -> Option<Refusal> {
-        let denied = |open: &Open| {
-            let key = open.sender.key();
-            Some((open.number, may_send(key.group, key.options.ttl, config).err()?))
-        };
+    pub(super) fn revoke_senders(&self, rights: &Rights<'_>) -> Option<Refusal> {
+        let denied = |open: &Open| Some((open.number, rights.send(open.sender.key()).err()?));
         let revoked: Vec<_> = self.sending.senders.borrow().iter().filter_map(denied).collect();
         for (sender, refusal) in &revoked {
             let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());

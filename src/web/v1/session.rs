@@ -17,10 +17,12 @@ use crate::model::status::{EndedParts, SessionStatus};
 use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::asked::Revoked;
+use crate::web::asking;
 use crate::web::connection::Connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::line::{self, Heard, Line, Talker};
 use crate::web::refusal::Refusal;
+use crate::web::rights::Rights;
 use crate::web::server::{Conversation, Server};
 use crate::web::socket::Socket;
 use crate::web::v1::egress::Egress;
@@ -30,6 +32,8 @@ use crate::web::write_path::WritePath;
 
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How long a client may take to say who it is, where it has to.
+const AUTH: Duration = Duration::from_secs(5);
 /// Those who are sent away together come back over this time, and not before the least.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
@@ -37,7 +41,9 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::f
 pub struct Session {
     pub(super) server: Rc<Server>,
     number: u64,
-    connection: Rc<Connection>,
+    pub(super) connection: Rc<Connection>,
+    /// Until when its token has to come, where one is wanted and none has.
+    pub(super) wants_token: Cell<Option<Instant>>,
     opened: Instant,
     line: Line,
     pub(super) egress: Rc<Egress>,
@@ -59,12 +65,13 @@ impl Session {
         let rate = server.config().limits.control_messages;
         Rc::new(Session {
             number: server.next_session(),
-            connection,
+            wants_token: Cell::new(connection.identity().is_none().then_some(now + AUTH)),
             opened: now,
             line: Line::new(&server.config().limits, now),
             egress: Egress::new(hub.lag_bounds(), server.rest_pool(), Rc::clone(hub.gathering())),
             joined: RefCell::default(),
-            sending: Sending::new(hub.session_rate(now)),
+            sending: Sending::new(asking::session_rate(server, &connection)),
+            connection,
             ended: Cell::default(),
             watch: RefCell::new(None),
             messages: rate
@@ -88,7 +95,9 @@ impl Session {
         let unread = !early.is_empty() || socket.may_hold_input();
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
-        self.hello();
+        if self.wants_token.get().is_none() {
+            self.hello();
+        }
         self.egress.attach(Rc::clone(&socket));
         line::converse(&self, &socket, unread).await;
         // Apart, so that no conversation carries the room for its end from its beginning.
@@ -96,14 +105,14 @@ impl Session {
         drop(registered);
     }
 
-    fn hello(&self) {
+    pub(super) fn hello(&self) {
         let config = self.server.config();
         let limits = &config.limits;
         self.egress.tell(&Notice::Hello(Hello {
             gateway: self.run_name().into(),
             version: env!("CARGO_PKG_VERSION").into(),
             limits: HelloLimits {
-                streams: limits.streams_per_session,
+                streams: self.most_streams(),
                 datagram: u32::try_from(limits.send_size).unwrap_or(u32::MAX),
             },
             heartbeat: HEARTBEAT.as_secs() as u32,
@@ -120,6 +129,12 @@ impl Session {
         }
     }
 
+    /// How many streams, and how many senders, it may have.
+    pub(super) fn most_streams(&self) -> Option<u32> {
+        let own = self.connection.identity().and_then(|identity| identity.grant().streams_per_session);
+        own.or(self.server.config().limits.streams_per_session)
+    }
+
     /// Tells what can't be done.
     pub(super) fn refuse(&self, id: Option<u64>, code: ErrorCode, message: &str) {
         self.tell_error(ErrorNotice { id, ..ErrorNotice::new(code, message) });
@@ -131,8 +146,11 @@ impl Session {
 
     /// Ends what `config` does not allow, each with an error and the answer of its leave; why the last of them.
     fn revoke(&self, config: &Config) -> Option<Refusal> {
-        let streams = self.revoke_streams(config);
-        self.revoke_senders(config).or(streams)
+        let identity = self.connection.identity()?;
+        let interfaces = self.server.hub().interfaces().clone();
+        let rights = Rights { config, grant: identity.grant(), interfaces: &interfaces };
+        let streams = self.revoke_streams(&rights);
+        self.revoke_senders(&rights).or(streams)
     }
 
     fn has_nothing(&self) -> bool {
@@ -159,15 +177,21 @@ impl Session {
             }
         };
         let id = command.id;
+        if self.wants_token.get().is_some() && !matches!(command.action, Action::Auth { .. }) {
+            return Err((4401, asking::wanted().to_string()));
+        }
         match command.action {
             Action::Join(join) => self.join(id, *join),
+            Action::JoinNamed(join) => self.join_named(id, *join),
             Action::Leave { stream } => self.leave(id, stream),
             Action::Credit { stream, datagrams } => self.grant(id, stream, datagrams),
             Action::OpenSend(open) => self.open_send(id, &open),
             Action::CloseSend { sender } => self.close_send(id, sender),
-            // Nobody is asked for a token, so any will do.
-            Action::Auth { .. } => {}
+            Action::Auth { token } => return self.authenticate(id, &token),
             Action::Ping => self.egress.tell(&Notice::Pong(Pong { id })),
+            Action::Watch { interval: Some(_) } if !self.may_watch() => {
+                self.refuse(id, ErrorCode::NotAllowed, asking::NO_STATUS);
+            }
             Action::Watch { interval } => {
                 let watch = interval.map(|interval| {
                     let watching = super::watching::watch(
@@ -222,6 +246,7 @@ impl Talker for Session {
                 self.send_batch(outgoing);
                 self.count_message(now).and_then(|()| self.hear_text(text))
             }
+            Heard::Binary(_) if self.wants_token.get().is_some() => Err((4401, asking::wanted().to_string())),
             Heard::Binary(records) => self.hear_records(records, outgoing, now),
         }
     }
@@ -237,9 +262,12 @@ impl Conversation for Session {
         if self.egress.is_ending() {
             return;
         }
+        if let Some((code, reason)) = self.overdue(now) {
+            return self.egress.end(Ending { code, reason, by: EndedBy::Gateway }, &[], false);
+        }
         self.egress.tick();
         self.tell_refusals(now);
-        if now >= self.next_heartbeat.get() {
+        if now >= self.next_heartbeat.get() && self.wants_token.get().is_none() {
             self.next_heartbeat.set(now + HEARTBEAT);
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             if !self.egress.is_blocked() {
@@ -263,7 +291,7 @@ impl Conversation for Session {
             return false;
         }
         let setup = self.server.setup();
-        let revoked = match self.connection.check_again(&setup.gate) {
+        let revoked = match self.connection.check_again(&setup) {
             Err(refusal) => Some(refusal),
             // Who is left with nothing that it had is closed, with the reason of the last.
             Ok(()) => self.revoke(&setup.config).filter(|_| self.has_nothing()),
@@ -282,6 +310,7 @@ impl Conversation for Session {
             shard: self.server.shard(),
             peer: self.connection.peer().to_string(),
             kind: "wscast.v1",
+            principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),
             blocked: self.egress.is_blocked(),
             bytes,
