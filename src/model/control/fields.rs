@@ -31,9 +31,8 @@ impl Fields {
             return Err(refuse(ErrorCode::TooLong, message));
         }
         if depth(text) > DEEPEST {
-            let message = format!(
-                "the message is nested more than {DEEPEST} deep: nothing that is asked for needs that"
-            );
+            let message =
+                format!("the message is not JSON as it is taken here: it is nested more than {DEEPEST} deep");
             return Err(refuse(ErrorCode::BadJson, message));
         }
         let map = match serde_json::from_str(text) {
