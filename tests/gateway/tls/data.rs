@@ -76,7 +76,9 @@ lab_test! {
         let mut line = gateway.line(gateway.connect());
         let request = format!("GET /udp/{GROUP} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
         std::io::Write::write_all(&mut line, request.as_bytes()).unwrap();
-        gateway.await_joined("gw-lan0", GROUP);
+        gateway.status_with("its session", |status| {
+            status["sessions"].as_array().is_some_and(|all| all.len() == 1)
+        });
         let source = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
         source.send(b"over TLS");
         let mut bytes = Vec::new();
