@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::pressure::Pressure;
 use crate::link::links::Door;
+use crate::model::announcement::Announcements;
 use crate::model::listener::Listener;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
@@ -47,6 +48,8 @@ pub struct Facts {
     pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What was announced on the LAN.
+    pub announcements: Arc<Mutex<Announcements>>,
     /// Which configuration is in force.
     pub configuration: Mutex<ConfigurationStatus>,
     /// The way to the links, where there may be some.
@@ -74,4 +77,11 @@ pub enum ShardCommand {
     Pulse(oneshot::Sender<()>),
     /// To end all conversations and leave all groups, and to answer then.
     Stop(oneshot::Sender<()>),
+}
+
+impl Facts {
+    /// What is announced now.
+    pub fn announced(&self) -> MutexGuard<'_, Announcements> {
+        self.announcements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

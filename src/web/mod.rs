@@ -3,6 +3,7 @@
 pub mod acceptor;
 pub mod access;
 pub mod admission;
+pub mod answer;
 pub mod answers;
 pub mod arrival;
 pub mod asked;
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod opening;
 pub mod output;
 pub mod page;
+pub mod playlist;
 pub mod reader;
 pub mod reading;
 pub mod refusal;
@@ -45,6 +47,7 @@ pub mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 pub mod tls;
+pub mod udpxy;
 pub mod usage;
 pub mod v1;
 pub mod websocket;
