@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::hub::containment::contain_now;
 use crate::hub::log::Log;
 use crate::hub::subscription::{Offer, Subscriber};
 use crate::sys::socket;
@@ -120,7 +121,7 @@ impl Audience {
     /// Tells everybody that frames before `keep` go away.
     pub fn evicting(&self, log: &Log, keep: u64) {
         for (_, member) in self.members.borrow().iter() {
-            member.subscriber.evicting(log, member.slot, keep);
+            member.contain(|| member.subscriber.evicting(log, member.slot, keep));
         }
     }
 
@@ -158,10 +159,22 @@ impl Audience {
             }
             _ => {
                 for member in members {
-                    write_alone(log, member);
+                    member.contain(|| write_alone(log, member));
                 }
             }
         }
+    }
+}
+
+impl Member {
+    /// What is done for this member; a panic in it is this member's end alone.
+    fn contain<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = contain_now(work);
+        if done.is_err() {
+            // One that fails at this too stays as it is: there is nothing left to do for it.
+            let _ = contain_now(|| self.subscriber.fail());
+        }
+        done.ok()
     }
 }
 
@@ -189,7 +202,7 @@ fn write_together<'a>(ring: &mut SendRing, log: &Log, mut members: impl Iterator
         let mut batch: [Option<(&Member, Offer<'_>)>; OFFERS] = [None; OFFERS];
         let mut count = 0;
         for member in members.by_ref() {
-            match member.subscriber.offer(log, member.slot) {
+            match member.contain(|| member.subscriber.offer(log, member.slot)).flatten() {
                 Some(offer) => {
                     batch[count] = Some((member, offer));
                     count += 1;
@@ -197,7 +210,9 @@ fn write_together<'a>(ring: &mut SendRing, log: &Log, mut members: impl Iterator
                         break;
                     }
                 }
-                None => member.subscriber.flush(log, member.slot),
+                None => {
+                    member.contain(|| member.subscriber.flush(log, member.slot));
+                }
             }
         }
         let Some((_, first)) = batch[0] else { return };
@@ -208,7 +223,7 @@ fn write_together<'a>(ring: &mut SendRing, log: &Log, mut members: impl Iterator
         let mut results = [0; OFFERS];
         ring.send(&sends[..count], &mut results[..count]);
         for ((member, offer), result) in batch.iter().flatten().zip(results) {
-            member.subscriber.sent(log, member.slot, offer.bytes.len(), result);
+            member.contain(|| member.subscriber.sent(log, member.slot, offer.bytes.len(), result));
         }
         if count < OFFERS {
             return;
@@ -233,6 +248,39 @@ mod tests {
             self.flushes.set(self.flushes.get() + 1);
         }
         fn evicting(&self, _: &Log, _: usize, _: u64) {}
+        fn fail(&self) {}
+    }
+
+    /// Panics whenever it is called, and counts how often it was told.
+    #[derive(Default)]
+    struct Broken {
+        told: Cell<u32>,
+    }
+
+    impl Subscriber for Broken {
+        fn flush(&self, _: &Log, _: usize) {
+            panic!("a mistake in the write path");
+        }
+        fn evicting(&self, _: &Log, _: usize, _: u64) {
+            panic!("a mistake in moving on");
+        }
+        fn fail(&self) {
+            self.told.set(self.told.get() + 1);
+        }
+    }
+
+    #[test]
+    fn a_panic_for_one_member_is_nothing_to_the_others() {
+        let audience = Audience::new(Some(Duration::ZERO), None);
+        let (before, broken, behind) =
+            (Rc::new(Counter::default()), Rc::new(Broken::default()), Rc::new(Counter::default()));
+        audience.add(Rc::clone(&before) as _, 0, None);
+        audience.add(Rc::clone(&broken) as _, 0, None);
+        audience.add(Rc::clone(&behind) as _, 0, None);
+        audience.flush(&log(), MS);
+        audience.evicting(&log(), 1);
+        audience.flush_all(&log());
+        assert_eq!((before.flushes.get(), broken.told.get(), behind.flushes.get()), (2, 3, 2));
     }
 
     fn log() -> Log {

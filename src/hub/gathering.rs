@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::hub::audience::adaptive_wait;
+use crate::hub::containment::contain_now;
 use crate::hub::flushes::Flushes;
 use crate::sys::uring::{SendParts, SendRing};
 
@@ -25,6 +26,8 @@ pub trait Gathered {
     fn write(&self);
     /// The same, with the first write made by `send`, which is called once at most.
     fn write_by(&self, send: SendBy<'_>);
+    /// One of these calls has panicked: this client is beyond help, and everybody else must not notice.
+    fn fail(&self);
 }
 
 /// The clients of a shard that something waits for.
@@ -77,7 +80,7 @@ impl Gathering {
                     write_together(clients, None, 0, &mut batch);
                 }
             }
-            _ => waiting.iter().for_each(|client| client.write()),
+            _ => waiting.iter().for_each(|client| contained(&**client, || client.write())),
         }
         waiting.clear();
         self.flushes.gathered_flushed();
@@ -133,6 +136,13 @@ struct Link<'a> {
     send: SendParts<'a>,
 }
 
+/// What is done for one client; a panic in it is this client's end alone.
+fn contained(client: &dyn Gathered, work: impl FnOnce()) {
+    if contain_now(work).is_err() {
+        let _ = contain_now(|| client.fail());
+    }
+}
+
 /// Each client lends its parts from a call inside the one before it, so that all are borrowed when the last hands them
 /// over, and each finds its result when the calls return.
 fn write_together(
@@ -152,11 +162,13 @@ fn write_together(
         return batch.ring.send_parts(&sends, &mut batch.results[..place]);
     };
     let mut lent = false;
-    client.write_by(&mut |socket, parts| {
-        lent = true;
-        let link = Link { before, send: SendParts { socket, parts } };
-        write_together(rest, Some(&link), place + 1, batch);
-        batch.results[place]
+    contained(&**client, || {
+        client.write_by(&mut |socket, parts| {
+            lent = true;
+            let link = Link { before, send: SendParts { socket, parts } };
+            write_together(rest, Some(&link), place + 1, batch);
+            batch.results[place]
+        });
     });
     if !lent {
         write_together(rest, before, place, batch);

@@ -18,11 +18,12 @@ use crate::hub::echo::Echoes;
 use crate::hub::flushes::Flushes;
 use crate::hub::gathering::Gathering;
 use crate::hub::key::StreamKey;
-use crate::hub::quota::{OverQuota, Quota};
+use crate::hub::quota::Quota;
 use crate::hub::run::Run;
 use crate::hub::sender::{SendRates, Sender, SenderKey, SessionRate};
 use crate::hub::settings::{HubSettings, StreamSettings, Tuning};
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::twin::Twin;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::{JoinError, KernelMemberships};
@@ -57,20 +58,6 @@ pub struct Hub {
     epoch: Instant,
     last_retry: Cell<Option<Instant>>,
     retry: Notify,
-}
-
-/// Why there is no subscription.
-#[derive(Debug, Error)]
-pub enum SubscribeError {
-    /// So many streams are joined already.
-    #[error("the gateway has joined {0} streams, as many as it may (--limit streams)")]
-    Streams(u32),
-    /// Too many joins in the last second.
-    #[error("too many joins a second (--limit join-rate)")]
-    JoinRate,
-    /// The kernel refused, and no change of the interface would help.
-    #[error(transparent)]
-    Join(#[from] JoinError),
 }
 
 /// Why there is no sender.
@@ -171,13 +158,11 @@ impl Hub {
     /// [`SubscribeError`] when a new stream would be more than may be joined, or can't be joined.
     pub fn stream(&self, key: &StreamKey) -> Result<Rc<Stream>, SubscribeError> {
         self.take_up_twins();
+        self.quota.room_to_subscribe()?;
         if let Some(stream) = self.running(key) {
             return Ok(stream);
         }
-        let place = self.quota.place(key, Instant::now()).map_err(|over| match over {
-            OverQuota::Streams(most) => SubscribeError::Streams(most),
-            OverQuota::Rate => SubscribeError::JoinRate,
-        })?;
+        let place = self.quota.place(key, Instant::now())?;
         self.look();
         let run = Arc::new(Run::new(self.quota.number(), Instant::now()));
         let stream = self.start(Twin { key: key.clone(), run, place, membership: None })?;

@@ -1,7 +1,9 @@
 //! What is shared: streams, their logs of frames, cursors into them, senders, and the books that must balance.
 
+pub mod announcing;
 pub mod audience;
 pub mod budget;
+pub mod containment;
 pub mod cursor;
 pub mod depacketizer;
 pub mod echo;
@@ -13,6 +15,7 @@ pub mod key;
 pub mod ledger;
 pub mod log;
 pub mod outage;
+pub mod pressure;
 pub mod quota;
 pub mod records;
 pub mod run;
@@ -20,5 +23,6 @@ pub mod seen;
 pub mod sender;
 pub mod settings;
 pub mod stream;
+pub mod subscribe_error;
 pub mod subscription;
 pub mod twin;

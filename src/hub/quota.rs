@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::hub::budget::SharedBudget;
 use crate::hub::key::StreamKey;
+use crate::hub::pressure::Pressure;
 use crate::model::bucket::TokenBucket;
 use crate::model::group::Group;
 use crate::model::limits::Limits;
@@ -14,6 +15,8 @@ use crate::model::limits::Limits;
 /// Counts streams over all shards; asked when one is joined, never on the data path.
 #[derive(Debug)]
 pub struct Quota {
+    subscriptions: AtomicU32,
+    pressure: Arc<Pressure>,
     joined: Mutex<Joined>,
     numbers: AtomicU32,
     groups: Mutex<Groups>,
@@ -34,6 +37,8 @@ struct Groups {
 struct Joined {
     /// The most streams, where there is a bound.
     most: Option<u32>,
+    /// The most subscriptions, where there is a bound.
+    most_subscriptions: Option<u32>,
     /// How many shards run the stream.
     shards: HashMap<StreamKey, u32>,
     rate: Option<TokenBucket>,
@@ -46,6 +51,10 @@ pub enum OverQuota {
     Streams(u32),
     /// Too many joins in the last second.
     Rate,
+    /// There are that many subscriptions already.
+    Subscriptions(u32),
+    /// Memory is short.
+    Memory,
 }
 
 /// The right to run one stream on one shard; given back when dropped.
@@ -56,12 +65,19 @@ pub struct Place {
 }
 
 impl Quota {
-    /// From the limits `streams`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
+    /// Under `pressure` nothing is joined. From the limits `streams`, `subscriptions`, `join-rate`, `send-rate-per-group`, `send-rate` and `send-bandwidth`.
     #[must_use]
-    pub fn new(limits: &Limits, now: Instant) -> Arc<Self> {
-        let joined = Joined { most: limits.streams, shards: HashMap::new(), rate: join_rate(limits, now) };
+    pub fn new(limits: &Limits, pressure: Arc<Pressure>, now: Instant) -> Arc<Self> {
+        let joined = Joined {
+            most: limits.streams,
+            most_subscriptions: limits.subscriptions,
+            shards: HashMap::new(),
+            rate: join_rate(limits, now),
+        };
         let groups = Groups { rate: limits.send_rate_per_group, budgets: HashMap::new() };
         Arc::new(Quota {
+            subscriptions: AtomicU32::new(0),
+            pressure,
             joined: Mutex::new(joined),
             numbers: AtomicU32::new(1),
             groups: Mutex::new(groups),
@@ -75,6 +91,7 @@ impl Quota {
         {
             let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
             joined.most = limits.streams;
+            joined.most_subscriptions = limits.subscriptions;
             joined.rate = join_rate(limits, now);
         }
         {
@@ -96,6 +113,9 @@ impl Quota {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         let known = joined.shards.get(key).copied().unwrap_or(0);
         if known == 0 {
+            if self.pressure.is_high() {
+                return Err(OverQuota::Memory);
+            }
             if let Some(most) = joined.most
                 && joined.shards.len() >= most as usize
             {
@@ -107,6 +127,21 @@ impl Quota {
         }
         joined.shards.insert(key.clone(), known + 1);
         Ok(Place { quota: Arc::clone(self), key: key.clone() })
+    }
+
+    /// Whether there may be one subscription more. Those that are asked for at the same moment on several shards, or by
+    /// one request for several interfaces, are all let in.
+    ///
+    /// # Errors
+    /// [`OverQuota::Subscriptions`].
+    pub fn room_to_subscribe(&self) -> Result<(), OverQuota> {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        match joined.most_subscriptions {
+            Some(most) if self.subscriptions.load(Ordering::Relaxed) >= most => {
+                Err(OverQuota::Subscriptions(most))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A number for a stream.
@@ -136,6 +171,16 @@ fn join_rate(limits: &Limits, now: Instant) -> Option<TokenBucket> {
 }
 
 impl Place {
+    /// One subscription more.
+    pub fn subscribed(&self) {
+        self.quota.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One subscription less.
+    pub fn unsubscribed(&self) {
+        self.quota.subscriptions.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// The right of another shard to run the same stream.
     #[must_use]
     pub fn another(&self) -> Place {

@@ -201,12 +201,14 @@ impl Stream {
         latency: Option<Duration>,
     ) -> usize {
         self.run.enter(encoding);
+        self.place.subscribed();
         self.audience_of(encoding).add(subscriber, slot, latency)
     }
 
     /// Takes a reader away.
     pub fn unsubscribe(&self, encoding: Encoding, place: usize) {
         self.audience_of(encoding).remove(place);
+        self.place.unsubscribed();
         self.run.leave(encoding, Instant::now());
     }
 

@@ -17,6 +17,8 @@ pub trait Subscriber {
     fn offer<'a>(&'a self, _log: &'a Log, _slot: usize) -> Option<Offer<'a>> {
         None
     }
+    /// One of these calls has panicked: whoever it was for is beyond help, and everybody else must not notice.
+    fn fail(&self);
     /// An offer of `offered` bytes was sent: the bytes taken, or the error number negated.
     fn sent(&self, _log: &Log, _slot: usize, _offered: usize, _result: i32) {}
 }

@@ -1,12 +1,14 @@
 //! Every bound on what clients may take, by name.
 
+mod slot;
+
 use std::str::FromStr;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::quantity::{format_size, parse_duration, parse_size, split_unit};
-use super::text::{is_digits, quote};
+use super::text::quote;
+use slot::Slot;
 
 /// The limits of the gateway. Where a field is an `Option`, `None` means off. Names and defaults are those of
 /// `docs/protocol.md`, section 7; on the command line they are written with dashes.
@@ -18,22 +20,55 @@ pub struct Limits {
     pub connections_per_address: Option<u32>,
     /// New connections of one client address, per second; twice that in a burst.
     pub connection_rate_per_address: Option<u32>,
-    /// Connections that have not finished their request yet.
+    /// New connections in all, per second; twice that in a burst. Addresses that leave no handshake unfinished may
+    /// come at as much again.
+    pub connection_rate: Option<u32>,
+    /// Connections that have not finished their first request yet; one more takes the place of the oldest.
     pub handshakes: Option<u32>,
     /// The same, of one client address.
     pub handshakes_per_address: Option<u32>,
+    /// From an accepted connection to the end of its TLS handshake, 100 ms..=60 s.
+    pub tls_time: Duration,
+    /// From there, or from the last answer, to the last byte of a request's head, 100 ms..=60 s, however many reads that is.
+    pub header_time: Duration,
+    /// From an accepted connection to the answer to its first request, 100 ms..=60 s.
+    pub handshake_time: Duration,
+    /// Bytes of a request's path and query, 256 B..=16 KiB.
+    pub url_size: usize,
+    /// Bytes of a request's header fields together, 1 KiB..=64 KiB.
+    pub header_size: usize,
+    /// Header fields of a request, 16..=256.
+    pub header_fields: usize,
+    /// Requests on one connection, per second; twice that in a burst.
+    pub requests: Option<u32>,
+    /// How long a connection lasts, at least 100 ms, a tenth more or less; not a count, so `all=off` leaves it.
+    pub lifetime: Option<Duration>,
     /// Bytes of a message from a client that the gateway parses, 1024..=16 MiB.
     pub message_size: usize,
     /// Fragments of one message.
     pub fragments: Option<u32>,
+    /// How long a message may take from its first byte to its last, 100 ms..=60 s.
+    pub message_time: Duration,
     /// Control frames from one client, per second; twice that in a burst.
     pub control_frames: Option<u32>,
     /// Messages of one session that ask for something (`wscast.v1`), per second; twice that in a burst.
     pub control_messages: Option<u32>,
     /// How long a client's socket may take no byte, at least 100 ms; not a count, so `all=off` leaves it.
     pub stall: Option<Duration>,
+    /// Between two pings, 1 s..=1 h.
+    pub ping: Duration,
+    /// How long a client may leave a ping without a sign of life, 100 ms..=1 h.
+    pub pong: Duration,
+    /// Bytes that the kernel keeps for a client who reads slowly (`SO_SNDBUF`), 16 KiB..=16 MiB.
+    pub socket_buffer: usize,
+    /// Bytes not sent yet above which a client's socket takes no more (`TCP_NOTSENT_LOWAT`), 4 KiB..=16 MiB.
+    pub socket_unsent: usize,
+    /// Memory above which no new session is taken in.
+    pub memory: MemoryMark,
     /// Streams joined at once.
     pub streams: Option<u32>,
+    /// Subscriptions of all sessions to streams.
+    pub subscriptions: Option<u32>,
     /// Streams of one session.
     pub streams_per_session: Option<u32>,
     /// Joins of streams that are not joined yet, of all sessions together, per second; twice that in a burst.
@@ -66,20 +101,48 @@ pub struct Limits {
     pub fec_age: Duration,
 }
 
+/// Where too much memory begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryMark {
+    /// Nowhere.
+    Off,
+    /// At so many hundredths (1..=100) of what there is: of the bound that the other limits make, of the machine's
+    /// memory, and of the cgroup's, whichever is least.
+    Share(u8),
+    /// At so many resident bytes.
+    Bytes(u64),
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: Some(1024),
             connections_per_address: Some(64),
             connection_rate_per_address: Some(20),
+            connection_rate: Some(500),
             handshakes: Some(256),
             handshakes_per_address: Some(16),
+            tls_time: Duration::from_secs(3),
+            header_time: Duration::from_secs(5),
+            handshake_time: Duration::from_secs(10),
+            url_size: 4 << 10,
+            header_size: 8 << 10,
+            header_fields: 64,
+            requests: Some(20),
+            lifetime: None,
             message_size: 65536,
             fragments: Some(16),
+            message_time: Duration::from_secs(5),
             control_frames: Some(10),
             control_messages: Some(100),
             stall: Some(Duration::from_secs(10)),
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(10),
+            socket_buffer: 128 << 10,
+            socket_unsent: 64 << 10,
+            memory: MemoryMark::Share(90),
             streams: Some(64),
+            subscriptions: Some(4096),
             streams_per_session: Some(16),
             join_rate: Some(5),
             send_rate_per_session: Some(50),
@@ -100,18 +163,34 @@ impl Default for Limits {
 }
 
 /// The names of all limits, in the order of [`Limits`].
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 42] = [
     "connections",
     "connections-per-address",
     "connection-rate-per-address",
+    "connection-rate",
     "handshakes",
     "handshakes-per-address",
+    "tls-time",
+    "header-time",
+    "handshake-time",
+    "url-size",
+    "header-size",
+    "header-fields",
+    "requests",
+    "lifetime",
     "message-size",
     "fragments",
+    "message-time",
     "control-frames",
     "control-messages",
     "stall",
+    "ping",
+    "pong",
+    "socket-buffer",
+    "socket-unsent",
+    "memory",
     "streams",
+    "subscriptions",
     "streams-per-session",
     "join-rate",
     "send-rate-per-session",
@@ -128,6 +207,10 @@ pub const NAMES: [&str; 26] = [
     "reorder-age",
     "fec-age",
 ];
+
+const TENTH: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A limit that can't be set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -173,18 +256,6 @@ impl FromStr for LimitSetting {
     }
 }
 
-/// A limit's place and what may be put there.
-#[derive(PartialEq)]
-enum Slot<'a> {
-    Count(&'a mut Option<u32>),
-    Rate(&'a mut Option<u32>),
-    Bandwidth(&'a mut Option<u64>),
-    Deadline(&'a mut Option<Duration>),
-    Size(&'a mut usize, usize, usize),
-    Datagrams(&'a mut usize, usize, usize),
-    Age(&'a mut Duration, Duration, Duration),
-}
-
 impl Limits {
     /// Sets one limit: `NAME=VALUE`, `NAME=off`, or `all=off`, which lifts every count and rate and leaves
     /// sizes, ages and `stall`.
@@ -207,27 +278,7 @@ impl Limits {
         let known = NAMES.iter().find(|&&known| known == name);
         let &name = known.ok_or_else(|| LimitError::Unknown(name.to_owned()))?;
         let refuse = |fix: String| LimitError::BadValue { name, value: value.to_owned(), fix };
-        match self.slot(name) {
-            Slot::Count(place) => *place = count(value).map_err(refuse)?,
-            Slot::Rate(place) => *place = rate(value).map_err(refuse)?,
-            Slot::Bandwidth(place) => *place = bandwidth(value).map_err(refuse)?,
-            Slot::Deadline(place) => *place = deadline(value).map_err(refuse)?,
-            Slot::Size(place, least, most) => {
-                let fix = format!("write {} to {}", format_size(least), format_size(most));
-                *place = bounded(parse_size(value), least, most, fix).map_err(refuse)?;
-            }
-            Slot::Datagrams(place, least, most) => {
-                let fix = format!("write {least} to {most}");
-                let number = Some(value).filter(|value| is_digits(value)).ok_or("not a number");
-                let number = number.and_then(|value| value.parse().map_err(|_| "too large"));
-                *place = bounded(number, least, most, fix).map_err(refuse)?;
-            }
-            Slot::Age(place, least, most) => {
-                let fix = format!("write {} to {} s", least.as_secs_f64(), most.as_secs());
-                *place = bounded(parse_duration(value), least, most, fix).map_err(refuse)?;
-            }
-        }
-        Ok(())
+        self.slot(name).put(value).map_err(refuse)
     }
 
     /// Applies a setting that was checked when it was read.
@@ -243,20 +294,16 @@ impl Limits {
         Ok(())
     }
 
+    /// True where any count or rate is off, so that memory and load have no bound; the log should say so.
+    pub fn is_unlimited(&self) -> bool {
+        let mut copy = self.clone();
+        NAMES.iter().any(|name| copy.slot(name).is_lifted())
+    }
+
     /// The names of the limits that differ from those of `other`.
     pub fn differing(&self, other: &Limits) -> Vec<&'static str> {
         let (mut ours, mut others) = (self.clone(), other.clone());
         NAMES.into_iter().filter(|name| ours.slot(name) != others.slot(name)).collect()
-    }
-
-    /// True where any count or rate is off, so that memory and load have no bound; the log should say so.
-    pub fn is_unlimited(&self) -> bool {
-        let mut copy = self.clone();
-        NAMES.iter().any(|name| match copy.slot(name) {
-            Slot::Count(place) | Slot::Rate(place) => place.is_none(),
-            Slot::Bandwidth(place) => place.is_none(),
-            _ => false,
-        })
     }
 
     fn lift(&mut self, value: &str) -> Result<(), LimitError> {
@@ -265,11 +312,7 @@ impl Limits {
             return Err(LimitError::BadValue { name: "all", value: value.to_owned(), fix });
         }
         for name in NAMES {
-            match self.slot(name) {
-                Slot::Count(place) | Slot::Rate(place) => *place = None,
-                Slot::Bandwidth(place) => *place = None,
-                _ => {}
-            }
+            self.slot(name).lift();
         }
         Ok(())
     }
@@ -280,14 +323,30 @@ impl Limits {
             "connections" => Slot::Count(&mut self.connections),
             "connections-per-address" => Slot::Count(&mut self.connections_per_address),
             "connection-rate-per-address" => Slot::Rate(&mut self.connection_rate_per_address),
+            "connection-rate" => Slot::Rate(&mut self.connection_rate),
             "handshakes" => Slot::Count(&mut self.handshakes),
             "handshakes-per-address" => Slot::Count(&mut self.handshakes_per_address),
+            "tls-time" => Slot::Age(&mut self.tls_time, TENTH, MINUTE),
+            "header-time" => Slot::Age(&mut self.header_time, TENTH, MINUTE),
+            "handshake-time" => Slot::Age(&mut self.handshake_time, TENTH, MINUTE),
+            "url-size" => Slot::Size(&mut self.url_size, 256, 16 << 10),
+            "header-size" => Slot::Size(&mut self.header_size, 1 << 10, 64 << 10),
+            "header-fields" => Slot::Number(&mut self.header_fields, 16, 256),
+            "requests" => Slot::Rate(&mut self.requests),
+            "lifetime" => Slot::Deadline(&mut self.lifetime, 24 * HOUR),
             "message-size" => Slot::Size(&mut self.message_size, 1024, 16 << 20),
             "fragments" => Slot::Count(&mut self.fragments),
+            "message-time" => Slot::Age(&mut self.message_time, TENTH, MINUTE),
             "control-frames" => Slot::Rate(&mut self.control_frames),
             "control-messages" => Slot::Rate(&mut self.control_messages),
-            "stall" => Slot::Deadline(&mut self.stall),
+            "stall" => Slot::Deadline(&mut self.stall, HOUR),
+            "ping" => Slot::Age(&mut self.ping, Duration::from_secs(1), HOUR),
+            "pong" => Slot::Age(&mut self.pong, TENTH, HOUR),
+            "socket-buffer" => Slot::Size(&mut self.socket_buffer, 16 << 10, 16 << 20),
+            "socket-unsent" => Slot::Size(&mut self.socket_unsent, 4 << 10, 16 << 20),
+            "memory" => Slot::Mark(&mut self.memory),
             "streams" => Slot::Count(&mut self.streams),
+            "subscriptions" => Slot::Count(&mut self.subscriptions),
             "streams-per-session" => Slot::Count(&mut self.streams_per_session),
             "join-rate" => Slot::Rate(&mut self.join_rate),
             "send-rate-per-session" => Slot::Rate(&mut self.send_rate_per_session),
@@ -296,71 +355,16 @@ impl Limits {
             "send-bandwidth" => Slot::Bandwidth(&mut self.send_bandwidth),
             "send-size" => Slot::Size(&mut self.send_size, 0, 65507),
             "lag-bytes" => Slot::Size(&mut self.lag_bytes, 256 << 10, 1 << 30),
-            "lag-datagrams" => Slot::Datagrams(&mut self.lag_datagrams, 16, 1 << 24),
-            "lag-age" => Slot::Age(&mut self.lag_age, Duration::from_millis(10), Duration::from_secs(3600)),
+            "lag-datagrams" => Slot::Number(&mut self.lag_datagrams, 16, 1 << 24),
+            "lag-age" => Slot::Age(&mut self.lag_age, Duration::from_millis(10), HOUR),
             "replay-bytes" => Slot::Size(&mut self.replay_bytes, 0, 1 << 30),
-            "replay-age" => Slot::Age(&mut self.replay_age, Duration::ZERO, Duration::from_secs(60)),
-            "reorder-datagrams" => Slot::Datagrams(&mut self.reorder_datagrams, 1, 1024),
+            "replay-age" => Slot::Age(&mut self.replay_age, Duration::ZERO, MINUTE),
+            "reorder-datagrams" => Slot::Number(&mut self.reorder_datagrams, 1, 1024),
             "reorder-age" => Slot::Age(&mut self.reorder_age, Duration::ZERO, Duration::from_secs(5)),
             "fec-age" => Slot::Age(&mut self.fec_age, Duration::ZERO, Duration::from_secs(10)),
             other => unreachable!("{other} is not a limit: NAMES and this match name the same"),
         }
     }
-}
-
-fn count(value: &str) -> Result<Option<u32>, String> {
-    positive(value).ok_or_else(|| "write a number of at least 1, or off".to_owned())
-}
-
-fn rate(value: &str) -> Result<Option<u32>, String> {
-    positive(value.strip_suffix("/s").unwrap_or(value))
-        .ok_or_else(|| "write a rate of at least 1/s, as 20/s, or off".to_owned())
-}
-
-/// A positive number, or `Some(None)` for `off`.
-fn positive<T: FromStr + Default + PartialEq>(value: &str) -> Option<Option<T>> {
-    if value == "off" {
-        return Some(None);
-    }
-    let number = Some(value).filter(|value| is_digits(value))?.parse().ok()?;
-    (number != T::default()).then_some(Some(number))
-}
-
-fn bandwidth(value: &str) -> Result<Option<u64>, String> {
-    let refused =
-        || "write bits per second, as 1Mbit/s, 500kbit/s or 1000000, at least 1000, or off".to_owned();
-    let (number, unit) = if value == "off" { (value, "") } else { split_unit(value) };
-    let factor = match unit {
-        "" | "bit/s" => 1_u64,
-        "kbit/s" => 1_000,
-        "Mbit/s" => 1_000_000,
-        "Gbit/s" => 1_000_000_000,
-        _ => return Err(refused()),
-    };
-    match positive::<u64>(number).ok_or_else(refused)? {
-        None => Ok(None),
-        Some(number) => {
-            let bits = number.checked_mul(factor).filter(|&bits| bits >= 1000);
-            bits.map(Some).ok_or_else(refused)
-        }
-    }
-}
-
-fn deadline(value: &str) -> Result<Option<Duration>, String> {
-    if value == "off" {
-        return Ok(None);
-    }
-    let fix = "write 0.1 s to 3600 s, or off".to_owned();
-    bounded(parse_duration(value), Duration::from_millis(100), Duration::from_secs(3600), fix).map(Some)
-}
-
-fn bounded<T: PartialOrd + Copy, E>(
-    value: Result<T, E>,
-    least: T,
-    most: T,
-    fix: String,
-) -> Result<T, String> {
-    value.ok().filter(|value| (&least..=&most).contains(&value)).ok_or(fix)
 }
 
 #[cfg(test)]

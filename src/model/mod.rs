@@ -1,11 +1,13 @@
 //! Pure values: parsed once at the edge, printed, compared; no tokio, no I/O, time passed in.
 
+pub mod announcement;
 pub mod bucket;
 pub mod changes;
 pub mod config;
 mod config_file;
 pub mod control;
 pub mod deny;
+pub mod forwarded;
 pub mod frame;
 pub mod grant;
 pub mod group;
@@ -15,12 +17,15 @@ mod jws;
 pub mod jwt;
 pub mod limits;
 pub mod link;
+pub mod listener;
 pub mod moment;
 pub mod name;
 mod percent;
+pub mod playlist;
 pub mod policy;
 pub mod prefix;
 pub mod principal;
+pub mod proxy_header;
 pub mod quantity;
 pub mod record;
 pub mod request;
@@ -33,6 +38,7 @@ pub mod source;
 pub mod spec;
 pub mod status;
 mod text;
+pub mod tls;
 pub mod token;
 pub mod transport;
 pub mod ts;

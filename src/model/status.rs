@@ -37,6 +37,8 @@ pub struct Status {
     pub ended_streams: Vec<StreamStatus>,
     /// Requests that were refused, by HTTP status or close code.
     pub refused: BTreeMap<String, u64>,
+    /// Tasks of connections and sessions that are alive, of all shards.
+    pub tasks: u64,
     /// The host's interfaces as they are now.
     pub interfaces: Vec<InterfaceStatus>,
     /// Links to other gateways.
@@ -67,6 +69,14 @@ pub struct GatewayStatus {
     pub memory_bound_bytes: Option<u64>,
     /// `on`, or `off` and why: whether sends to many clients are batched through io_uring.
     pub io_uring: String,
+    /// Resident memory by the last look, in bytes.
+    pub memory_resident_bytes: u64,
+    /// Whether memory is above its mark (`--limit memory`), so that nothing new is begun.
+    pub memory_short: bool,
+    /// What is open at the doors.
+    pub admission: AdmissionStatus,
+    /// Panics that were contained to a session or a stream: each is a mistake of ours.
+    pub panics: u64,
     /// True from the first signal to stop on.
     pub draining: bool,
     /// The streams that the configuration names.
@@ -102,6 +112,17 @@ pub struct LastReload {
     pub taken_over: bool,
     /// What has changed, or why nothing has.
     pub result: String,
+}
+
+/// Connections, from their acceptance to their end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AdmissionStatus {
+    /// Open TCP connections.
+    pub connections: u32,
+    /// Those of them whose first request has not been read.
+    pub handshakes: u64,
+    /// Unfinished handshakes that gave way to newer ones since the start.
+    pub gave_way: u64,
 }
 
 /// A stream that the configuration names, whether it runs or not.
@@ -278,6 +299,7 @@ impl Status {
     pub fn absorb(&mut self, other: Status) {
         self.streams.extend(other.streams);
         self.sessions.extend(other.sessions);
+        self.tasks += other.tasks;
         self.closed.extend(other.closed);
         self.ended_streams.extend(other.ended_streams);
         self.totals.absorb(other.totals);

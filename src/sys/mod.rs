@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod descriptors;
 pub mod links;
+pub mod memory;
 pub mod netlink;
 pub mod process;
 pub mod random;

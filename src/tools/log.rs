@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Metadata, Subscriber};
+use tracing::{Metadata, Subscriber, error};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -28,6 +28,12 @@ pub fn start(format: LogFormat, level: LogLevel) {
         LogFormat::Json => log.with(lines.json()).init(),
         LogFormat::Text => log.with(lines.with_ansi(io::stderr().is_terminal())).init(),
     }
+    // In the log's own format and place, with the span that it happened in.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let words = panic.payload_as_str().unwrap_or("no words");
+        error!(place, "panic: {words}");
+    }));
 }
 
 /// Another level from now on.

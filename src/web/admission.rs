@@ -1,19 +1,19 @@
-//! Who may connect now: so many at once, in all and from one address, and so many a second.
+//! Who may connect now: so many at once, in all and from one address, and so many a second; and who gives way.
 
-use std::collections::HashMap;
+mod counts;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hyper::StatusCode;
+use tokio::sync::Notify;
 
-use crate::model::bucket::TokenBucket;
 use crate::model::limits::Limits;
+use crate::model::status::AdmissionStatus;
+use crate::web::admission::counts::{Counts, Visitor};
 use crate::web::refusal::Refusal;
-
-/// Addresses remembered for their rate; a full table forgets those with nothing open first.
-const ADDRESSES: usize = 16_384;
 
 /// The gateway's doorman, shared by the acceptor and all connections.
 #[derive(Debug)]
@@ -21,27 +21,15 @@ pub struct Admission {
     counts: Mutex<Counts>,
 }
 
-#[derive(Debug)]
-struct Counts {
-    limits: Limits,
-    connections: u32,
-    handshakes: u32,
-    addresses: HashMap<IpAddr, OfAddress>,
-}
-
-#[derive(Debug, Default)]
-struct OfAddress {
-    connections: u32,
-    handshakes: u32,
-    rate: Option<TokenBucket>,
-}
-
 /// The right to one connection; given back when dropped.
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
     address: IpAddr,
-    in_handshake: bool,
+    since: Instant,
+    /// The number of its unfinished handshake.
+    handshake: Option<u64>,
+    cut: Arc<Notify>,
     /// Connections of the shard that serves it.
     shard: Option<Arc<AtomicUsize>>,
 }
@@ -49,70 +37,49 @@ pub struct Admitted {
 impl Admission {
     /// From the limits of the same names.
     #[must_use]
-    pub fn new(limits: &Limits) -> Arc<Self> {
-        let limits = limits.clone();
-        Arc::new(Admission {
-            counts: Mutex::new(Counts { limits, connections: 0, handshakes: 0, addresses: HashMap::new() }),
-        })
+    pub fn new(limits: &Limits, now: Instant) -> Arc<Self> {
+        Arc::new(Admission { counts: Mutex::new(Counts::new(limits, now)) })
     }
 
     /// From now on these limits count; who is in stays in.
-    pub fn adopt(&self, limits: &Limits, _now: Instant) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.limits = limits.clone();
-        for of in counts.addresses.values_mut() {
-            of.rate = None;
-        }
+    pub fn adopt(&self, limits: &Limits, now: Instant) {
+        self.counts().adopt(limits, now);
     }
 
-    /// How many connections there are, and how many of them are in their handshake.
-    #[must_use]
-    pub fn counts(&self) -> (u32, u32) {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        (counts.connections, counts.handshakes)
-    }
-
-    /// Asks for one connection from `address`, with its handshake.
+    /// Asks for one connection from `address`, with its handshake. Where that is one handshake more than there may be,
+    /// the oldest unfinished one gives way: whoever floods keeps out itself first, and nobody who asks at once.
     ///
     /// # Errors
     /// 429 for limits of the address, 503 for those of the gateway.
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, Refusal> {
-        let address = bucketed(address);
-        let too_many = |what: &str| Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("too_many: {what}"));
-        let reached = |count: u32, most: Option<u32>| most.is_some_and(|most| count >= most);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.addresses.len() >= ADDRESSES {
-            counts.addresses.retain(|_, of| of.connections > 0);
-        }
-        let (connections, handshakes) = (counts.connections, counts.handshakes);
-        let limits = counts.limits.clone();
-        let of = counts.addresses.entry(address).or_default();
-        if let Some(rate) = limits.connection_rate_per_address {
-            let rate = u64::from(rate);
-            let bucket = of.rate.get_or_insert_with(|| TokenBucket::new(rate, rate * 2, now));
-            if !bucket.take(1, now) {
-                return Err(too_many(
-                    "connections a second from this address (--limit connection-rate-per-address)",
-                ));
-            }
-        }
-        if reached(of.connections, limits.connections_per_address) {
-            return Err(too_many("connections from this address (--limit connections-per-address)"));
-        }
-        if reached(of.handshakes, limits.handshakes_per_address) {
-            return Err(too_many("handshakes from this address (--limit handshakes-per-address)"));
-        }
-        if reached(connections, limits.connections) {
-            return Err(Refusal::overload("as many connections as there may be (--limit connections)"));
-        }
-        if reached(handshakes, limits.handshakes) {
-            return Err(Refusal::overload("as many handshakes as there may be (--limit handshakes)"));
-        }
-        of.connections += 1;
-        of.handshakes += 1;
-        counts.connections += 1;
-        counts.handshakes += 1;
-        Ok(Admitted { admission: Arc::clone(self), address, in_handshake: true, shard: None })
+        self.enter(Visitor::Client(bucketed(address)), now)
+    }
+
+    /// Asks for one connection of a trusted proxy's: its own address has no bounds. [`Admitted::serve_for`] says whose the
+    /// connection is.
+    ///
+    /// # Errors
+    /// 503 for limits of the gateway.
+    pub fn admit_proxy(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, Refusal> {
+        self.enter(Visitor::Proxy(bucketed(address)), now)
+    }
+
+    fn enter(self: &Arc<Self>, visitor: Visitor, now: Instant) -> Result<Admitted, Refusal> {
+        let cut = Arc::new(Notify::new());
+        let handshake = self.counts().enter(visitor, &cut, now).map_err(Over::refusal)?;
+        let admission = Arc::clone(self);
+        let handshake = Some(handshake);
+        Ok(Admitted { admission, address: visitor.address(), since: now, handshake, cut, shard: None })
+    }
+
+    /// What is open now, and what has given way.
+    #[must_use]
+    pub fn status(&self) -> AdmissionStatus {
+        self.counts().status()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,31 +90,73 @@ impl Admitted {
         self.shard = Some(connections);
     }
 
+    /// The connection turns out to be, or from now on is, that of the client at `address`, who has bounds.
+    ///
+    /// # Errors
+    /// 429 for limits of the address; then it is whose it was.
+    pub fn serve_for(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let address = bucketed(address);
+        if address != self.address {
+            let (from, handshake) = (self.address, self.handshake);
+            self.admission.counts().pass_on(from, address, handshake, now).map_err(Over::refusal)?;
+            self.address = address;
+        }
+        Ok(())
+    }
+
+    /// When the connection was accepted.
+    #[must_use]
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Notified when the connection has to end at once: it gave way while its handshake was unfinished.
+    #[must_use]
+    pub fn cut(&self) -> Arc<Notify> {
+        Arc::clone(&self.cut)
+    }
+
     /// The first request has been read whole: the handshake no longer counts.
     pub fn handshake_done(&mut self) {
-        if std::mem::take(&mut self.in_handshake) {
-            let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            counts.handshakes -= 1;
-            if let Some(of) = counts.addresses.get_mut(&self.address) {
-                of.handshakes -= 1;
-            }
+        if let Some(handshake) = self.handshake.take() {
+            self.admission.counts().finish(handshake);
         }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.handshake_done();
         if let Some(shard) = &self.shard {
             shard.fetch_sub(1, Ordering::Relaxed);
         }
-        let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.connections -= 1;
-        if let Some(of) = counts.addresses.get_mut(&self.address) {
-            of.connections -= 1;
-            // Without a rate there is nothing to remember.
-            if of.connections == 0 && of.rate.is_none() {
-                counts.addresses.remove(&self.address);
+        self.admission.counts().leave(self.address, self.handshake, Instant::now());
+    }
+}
+
+/// The limit that a connection would break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    AddressRate,
+    AddressConnections,
+    Connections,
+    Rate,
+}
+
+impl Over {
+    fn refusal(self) -> Refusal {
+        let too_many = |what: &str| Refusal::new(StatusCode::TOO_MANY_REQUESTS, format!("too_many: {what}"));
+        match self {
+            Over::AddressRate => {
+                too_many("connections a second from this address (--limit connection-rate-per-address)")
+            }
+            Over::AddressConnections => {
+                too_many("connections from this address (--limit connections-per-address)")
+            }
+            Over::Connections => {
+                Refusal::overload("as many connections as there may be (--limit connections)")
+            }
+            Over::Rate => {
+                Refusal::overload("as many connections a second as may be (--limit connection-rate)")
             }
         }
     }
@@ -162,57 +171,4 @@ pub fn bucketed(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Limits {
-        Limits {
-            connections: Some(3),
-            connections_per_address: Some(2),
-            handshakes: None,
-            handshakes_per_address: Some(1),
-            connection_rate_per_address: None,
-            ..Limits::default()
-        }
-    }
-
-    #[test]
-    fn places_are_counted_and_given_back() {
-        let admission = Admission::new(&limits());
-        let now = Instant::now();
-        let [a, b, c]: [IpAddr; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap());
-        let mut first = admission.admit(a, now).unwrap();
-        assert_eq!(admission.admit(a, now).unwrap_err().status(), 429);
-        first.handshake_done();
-        let mut second = admission.admit(a, now).unwrap();
-        second.handshake_done();
-        assert_eq!(admission.admit(a, now).unwrap_err().status(), 429);
-        let _third = admission.admit(b, now).unwrap();
-        assert_eq!(admission.admit(c, now).unwrap_err().status(), 503);
-        drop(first);
-        assert!(admission.admit(c, now).is_ok());
-    }
-
-    #[test]
-    fn an_ipv6_household_is_one_address() {
-        let admission = Admission::new(&limits());
-        let now = Instant::now();
-        let _first = admission.admit("2001:db8::1".parse().unwrap(), now).unwrap();
-        assert!(admission.admit("2001:db8::2".parse().unwrap(), now).is_err());
-        assert!(admission.admit("2001:db8:0:1::2".parse().unwrap(), now).is_ok());
-    }
-
-    #[test]
-    fn a_rate_lets_through_twice_itself_at_once() {
-        let admission = Admission::new(&Limits {
-            connection_rate_per_address: Some(2),
-            handshakes_per_address: None,
-            connections_per_address: None,
-            connections: None,
-            ..limits()
-        });
-        let now = Instant::now();
-        let address = "10.0.0.1".parse().unwrap();
-        assert_eq!((0..10).filter(|_| admission.admit(address, now).is_ok()).count(), 4);
-    }
-}
+mod tests;

@@ -25,6 +25,8 @@ impl Subscriber for Watch {
         self.0.notify_one();
     }
 
+    fn fail(&self) {}
+
     fn evicting(&self, _: &Log, _: usize, _: u64) {}
 }
 

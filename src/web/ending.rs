@@ -11,6 +11,18 @@ pub struct Ending {
     pub by: EndedBy,
 }
 
+/// The close code of a session that a mistake of this program has ended (RFC 6455 section 7.4.1).
+pub const OUR_MISTAKE: u16 = 1011;
+
+impl Ending {
+    /// The end of a session in whose work this program has panicked.
+    #[must_use]
+    pub fn our_mistake() -> Self {
+        let reason = "internal: a mistake of the gateway, which it has logged".to_owned();
+        Ending { code: OUR_MISTAKE, reason, by: EndedBy::Gateway }
+    }
+}
+
 /// Who ended a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {

@@ -1,17 +1,21 @@
 //! What the gateway as a whole knows, and what its shards are asked for.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::hub::pressure::Pressure;
 use crate::link::links::Door;
+use crate::model::announcement::Announcements;
+use crate::model::listener::Listener;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
+use crate::web::answers::Answers;
+use crate::web::arrival::{Arrival, Detached};
 use crate::web::asking::Callers;
 use crate::web::setup::Setup;
 
@@ -23,9 +27,15 @@ pub struct Facts {
     /// When it started.
     pub started: Instant,
     /// Where it listens.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
     /// Whether sends are batched through io_uring, in words.
     pub io_uring: String,
+    /// Whether memory is short.
+    pub pressure: Arc<Pressure>,
+    /// Room for answers that are made for one client.
+    pub answers: Answers,
+    /// Panics that were contained.
+    pub panics: AtomicU64,
     /// Numbers of sessions.
     pub sessions: AtomicU64,
     /// Set once: the way to every shard.
@@ -38,6 +48,8 @@ pub struct Facts {
     pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What was announced on the LAN.
+    pub announcements: Arc<Mutex<Announcements>>,
     /// Which configuration is in force.
     pub configuration: Mutex<ConfigurationStatus>,
     /// The way to the links, where there may be some.
@@ -56,7 +68,7 @@ impl Facts {
 #[derive(Debug)]
 pub enum ShardCommand {
     /// To serve a connection.
-    Serve(std::net::TcpStream, SocketAddr, Admitted),
+    Serve(Detached, Box<Arrival>, Admitted),
     /// To say what it knows.
     Status(oneshot::Sender<Status>),
     /// To work by another configuration from now on, and to say how many conversations it ended.
@@ -65,4 +77,11 @@ pub enum ShardCommand {
     Pulse(oneshot::Sender<()>),
     /// To end all conversations and leave all groups, and to answer then.
     Stop(oneshot::Sender<()>),
+}
+
+impl Facts {
+    /// What is announced now.
+    pub fn announced(&self) -> MutexGuard<'_, Announcements> {
+        self.announcements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -6,44 +6,44 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
+    HeaderValue, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tracing::{Instrument, debug, info};
 
 use crate::hub::subscription::{Subscriber, Subscription};
+use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{GrantStatus, InterfaceStatus, SessionStatus};
+use crate::web::answer::{json, made, only_reading, readable_by_pages, text};
 use crate::web::asked::Asked;
 use crate::web::asking;
 use crate::web::body::Body;
-use crate::web::connection::Connection;
-use crate::web::ending::{EndedBy, Ending};
-use crate::web::gate::{self, Caller};
+use crate::web::connection::{self, Connection};
+use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
+use crate::web::gate::Caller;
 use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
+use crate::web::line;
 use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::{Joined, Opening};
 use crate::web::page;
+use crate::web::playlist;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
 use crate::web::ticket_office;
+use crate::web::udpxy;
 use crate::web::v1::door;
 
-/// Bytes of the request's target: path and query.
-const TARGET: usize = 4 << 10;
-/// Bytes of all header fields together.
-const HEADERS: usize = 8 << 10;
 /// The subprotocol that raw streams answer to those who offer it beside a token.
 const RAW: &str = "wscast.raw";
 
@@ -58,10 +58,14 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    connection.request_arrived();
-    let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
+    let arrived =
+        connection.request_arrived(request.headers(), &server.config().trusted_proxies, Instant::now());
+    let (peer, method, path) = (connection.peer(), request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
-    let answer = answer(&server, &connection, request, &mut caller).await;
+    let answer = match arrived {
+        Ok(()) => answer(&server, &connection, request, &mut caller).await,
+        Err(refusal) => Err(refusal),
+    };
     let mut response = answer.unwrap_or_else(|refusal| {
         server.count_refusal(refusal.status().as_u16());
         debug!(%peer, %method, path = path.escape_debug().to_string(), status = %refusal.status(), %refusal, "refused");
@@ -73,6 +77,7 @@ pub async fn handle(
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("wscast-interface"));
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
+    connection.request_answered();
     if method == Method::HEAD {
         *response.body_mut() = Body::full(Bytes::new());
     }
@@ -86,13 +91,13 @@ async fn answer(
     request: Request<Incoming>,
     passed: &mut Option<Caller>,
 ) -> Result<Response<Body>, Refusal> {
-    check_size(&request)?;
+    check_size(&request, &server.config().limits)?;
     if let Some(file) = library::file(request.uri().path()) {
         server.setup().gate.check_host(&request, connection.local)?;
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.setup().gate.check(&request, connection.local)?;
+    let caller = server.setup().gate.check(&request, connection.local, connection.scheme())?;
     *passed = Some(caller.clone());
     connection.passed(caller.clone());
     let path = request.uri().path();
@@ -111,6 +116,9 @@ async fn answer(
             if server.facts().draining.is_cancelled() {
                 return Err(Refusal::overload("draining: the gateway is stopping"));
             }
+            if server.facts().pressure.is_high() {
+                return Err(Refusal::memory());
+            }
             Ok(text("ready\n"))
         }
         "/api/v1/status" => {
@@ -118,7 +126,30 @@ async fn answer(
                 return Ok(options);
             }
             asking::operator(server, connection, &request)?;
-            Ok(json(&server.gateway_status().await))
+            json(server, &server.gateway_status().await)
+        }
+        "/status" | "/status/" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            asking::operator(server, connection, &request)?;
+            let page = udpxy::page(&server.gateway_status().await);
+            made(server, "text/html; charset=utf-8", page.into_bytes())
+        }
+        "/playlist.m3u" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            let base = format!("{}://{}", caller.scheme, caller.host);
+            playlist::page(server, identity.grant(), request.uri().query(), &base)
+        }
+        "/api/v1/announcements" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            json(server, &playlist::announcements(server, identity.grant()))
         }
         "/metrics" => {
             only_reading(&request)?;
@@ -140,7 +171,7 @@ async fn answer(
                 .iter()
                 .map(super::super::lan::interface::Interface::status)
                 .collect();
-            Ok(json(&All { interfaces }))
+            json(server, &All { interfaces })
         }
         "/api/v1/grant" => {
             if let Some(options) = readable_by_pages(&request)? {
@@ -148,7 +179,7 @@ async fn answer(
             }
             let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
             let (config, grant, name) = (server.config(), identity.grant(), &identity.principal.name);
-            Ok(json(&GrantStatus::new(name, identity.expires, grant, &config)))
+            json(server, &GrantStatus::new(name, identity.expires, grant, &config))
         }
         "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
         "/v1" => door::open(server, connection, request, &caller),
@@ -173,6 +204,9 @@ async fn stream(
         if server.facts().draining.is_cancelled() {
             return Err(Refusal::overload("draining: the gateway is stopping"));
         }
+        if server.facts().pressure.is_high() {
+            return Err(Refusal::memory());
+        }
         let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
         let opening = Opening::check(wanted, &server.config(), identity.grant(), &server.hub().interfaces())?;
         if request.method() == Method::HEAD {
@@ -183,6 +217,11 @@ async fn stream(
         }
         connection.sit(server, identity)?;
         let joined = opening.join(server.hub(), handshake.is_none()).await?;
+        // It may have waited for a picture, and meanwhile something else may hold.
+        if server.facts().draining.is_cancelled() {
+            return Err(Refusal::overload("draining: the gateway is stopping"));
+        }
+        opening.asked.revoked(server, connection).map_or(Ok(()), |revoked| Err(revoked.refusal()))?;
         Ok(Ok((opening, joined)))
     }
     .await;
@@ -231,81 +270,22 @@ fn wanted(request: &Request<Incoming>) -> Result<StreamRequest, Refusal> {
 }
 
 /// Bounds what hyper lets through, in words.
-fn check_size(request: &Request<Incoming>) -> Result<(), Refusal> {
+fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusal> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if target > TARGET {
+    if target > limits.url_size {
         return Err(Refusal::new(
             StatusCode::URI_TOO_LONG,
-            format!("too_long: a URL of {target} bytes, at most {TARGET}"),
+            format!("too_long: a URL of {target} bytes, at most {} (--limit url-size)", limits.url_size),
         ));
     }
     let headers: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers > HEADERS {
-        let reason = format!("too_long: {headers} bytes of headers, at most {HEADERS}");
+    if headers > limits.header_size {
+        let most = limits.header_size;
+        let reason = format!("too_long: {headers} bytes of headers, at most {most} (--limit header-size)");
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
     }
     Ok(())
-}
-
-fn only_reading(request: &Request<Incoming>) -> Result<(), Refusal> {
-    match *request.method() {
-        Method::GET | Method::HEAD => no_body(request),
-        _ => Err(Refusal::method("GET, HEAD")),
-    }
-}
-
-/// Nothing here reads one, so who sends one means something else.
-fn no_body(request: &Request<Incoming>) -> Result<(), Refusal> {
-    if request.body().is_end_stream() {
-        Ok(())
-    } else {
-        Err(Refusal::malformed(format!("{} takes no body", request.method())))
-    }
-}
-
-/// For what other origins' pages may fetch: the answer to a preflight, or nothing when it is an ordinary read.
-fn readable_by_pages(request: &Request<Incoming>) -> Result<Option<Response<Body>>, Refusal> {
-    if gate::is_cross_site(request.headers()) {
-        return Err(Refusal::not_allowed("another site's page asks without saying which"));
-    }
-    match *request.method() {
-        Method::GET | Method::HEAD => no_body(request).map(|()| None),
-        Method::OPTIONS => {
-            let mut response = Response::new(Body::full(Bytes::new()));
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            let headers = response.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("authorization, content-type"),
-            );
-            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(Some(response))
-        }
-        _ => Err(Refusal::method("GET, HEAD, OPTIONS")),
-    }
-}
-
-fn text(text: &'static str) -> Response<Body> {
-    whole("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
-}
-
-fn json<T: Serialize>(value: &T) -> Response<Body> {
-    let text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| error.to_string().into_bytes());
-    whole("application/json", Bytes::from(text))
-}
-
-fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
-    let length = bytes.len();
-    let mut response = Response::new(Body::full(bytes));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn stream_headers(opening: &Opening, carries_ts: bool) -> Response<Body> {
@@ -336,6 +316,8 @@ struct HttpSession {
     connection: Rc<Connection>,
     asked: Asked,
     reader: Rc<Reader>,
+    /// When it has lasted long enough.
+    expires: Option<Instant>,
 }
 
 impl HttpSession {
@@ -354,10 +336,11 @@ impl HttpSession {
             server: Rc::clone(server),
             number: server.next_session(),
             opened: Instant::now(),
-            peer: connection.peer,
+            peer: connection.peer(),
             connection,
             asked: opening.asked.clone(),
             reader: Rc::clone(&reader),
+            expires: connection::expiry(&server.config().limits, Instant::now()),
         });
         info!(session = session.number, peer = %session.peer, group = %opening.group, interface = opening.interface, "http session opened");
         let registered = server.register(Rc::clone(&session) as _);
@@ -369,10 +352,11 @@ impl HttpSession {
             };
             let code = match reason.split(':').next() {
                 Some("slow_consumer") => 4508,
-                Some("draining" | "reloaded") => 1001,
+                Some("draining" | "reloaded" | "lifetime") => 1001,
                 Some("unauthorized") => 4401,
                 Some("not_allowed") => 4403,
                 Some("not_found") => 4404,
+                Some("internal") => OUR_MISTAKE,
                 _ => 1000,
             };
             session.server.closed(session.status(), &Ending { code, reason, by });
@@ -384,6 +368,9 @@ impl HttpSession {
 
 impl Conversation for HttpSession {
     fn tick(&self, now: Instant) {
+        if self.expires.is_some_and(|expires| now >= expires) {
+            self.reader.end(line::LIFETIME);
+        }
         if let Some(stall) = self.server.config().limits.stall
             && self.reader.stalled_for(now) >= stall
         {

@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::hub::containment::{contain, provoke};
 use crate::model::frame::{self, FrameBounds, Opcode};
+use crate::model::limits::Limits;
 use crate::sys::random;
 use crate::sys::transmit_batch::TransmitBatch;
+use crate::web::connection;
 use crate::web::ending::{EndedBy, Ending};
 use crate::web::server::Server;
 use crate::web::socket::Socket;
 use crate::web::websocket::{Incoming, Intake, ReadEnd, WebSocket, WebSocketLimits};
 use crate::web::write_path::WritePath;
 
-/// Time between pings.
-const PING: Duration = Duration::from_secs(20);
-/// Pings in a row that a client whose connection carries everything may leave without an answer.
-const MISSED: u32 = 2;
-/// How long a message may take from its first byte to its last.
-const REASSEMBLY: Duration = Duration::from_secs(5);
+/// Why a conversation ends that has lasted long enough.
+pub const LIFETIME: &str = "lifetime: a connection lasts no longer here (--limit lifetime), connect again";
 /// Bytes of read buffer of each client.
 const READ_BUFFER: usize = 4 << 10;
 /// Messages taken from one client before others get their turn.
@@ -83,23 +82,24 @@ pub struct Line {
     websocket: RefCell<Option<WebSocket>>,
     socket: RefCell<Option<Rc<Socket>>>,
     next_ping: Cell<Instant>,
-    /// Whether anything has been read since the last ping.
-    heard: Cell<bool>,
-    missed: Cell<u32>,
+    /// The last ping, unless something has been read since.
+    unanswered: Cell<Option<Instant>>,
+    /// When it has lasted long enough.
+    expires: Cell<Option<Instant>>,
 }
 
 impl Line {
     /// Before the handshake is answered.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(limits: &Limits, now: Instant) -> Self {
         // The first ping is spread, so that clients who came together are not asked together.
-        let spread = Duration::from_millis(random::number() % 10_000);
+        let spread = Duration::from_nanos(random::number() % (limits.ping.as_nanos() / 2) as u64);
         Line {
             websocket: RefCell::new(None),
             socket: RefCell::new(None),
-            next_ping: Cell::new(now + PING - spread),
-            heard: Cell::new(true),
-            missed: Cell::new(0),
+            next_ping: Cell::new(now + limits.ping - spread),
+            unanswered: Cell::new(None),
+            expires: Cell::new(connection::expiry(limits, now)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Line {
         let limits = WebSocketLimits {
             frames: FrameBounds { fragments: limits.fragments, message_size: limits.message_size },
             control_frames: limits.control_frames,
-            reassembly: Some(REASSEMBLY),
+            reassembly: Some(limits.message_time),
             read_buffer: READ_BUFFER,
         };
         self.websocket.replace(Some(WebSocket::server(&limits, early, Instant::now())));
@@ -119,48 +119,66 @@ impl Line {
 
     /// Each quarter of a second: closes a client that takes nothing, or takes too long to say something, or is not there.
     pub fn tick(&self, server: &Server, writer: &dyn WritePath, now: Instant) {
+        let limits = &server.config().limits;
         let close = |code, reason: String| {
             writer.end(Ending { code, reason, by: EndedBy::Gateway }, &[], false);
         };
-        if let Some(stall) = server.config().limits.stall
+        if let Some(stall) = limits.stall
             && writer.stalled_for(now) >= stall
         {
             close(4508, format!("slow_consumer: no byte taken for {} s", stall.as_secs_f64()));
             return;
         }
         if self.websocket.borrow().as_ref().is_some_and(|websocket| websocket.is_overdue(now)) {
-            close(1008, "slow_message: not complete within 5 s".to_owned());
+            let most = limits.message_time.as_secs_f64();
+            close(1008, format!("slow_message: not complete within {most} s (--limit message-time)"));
+            return;
+        }
+        if self.expires.get().is_some_and(|expires| now >= expires) {
+            close(1001, LIFETIME.to_owned());
+            return;
+        }
+        if self.unanswered.get().is_some_and(|asked| now.saturating_duration_since(asked) >= limits.pong)
+            && self.is_delivered()
+            && !writer.is_blocked()
+        {
+            close(4508, format!("unresponsive: no answer to a ping within {} s", limits.pong.as_secs_f64()));
             return;
         }
         if now < self.next_ping.get() {
             return;
         }
-        // One whose connection still carries bytes is merely slow.
-        self.next_ping.set(now + PING);
-        let delivered = self.socket.borrow().as_ref().is_some_and(|socket| socket.is_delivered());
-        if !self.heard.get() && delivered && !writer.is_blocked() {
-            self.missed.set(self.missed.get() + 1);
-            if self.missed.get() >= MISSED {
-                close(4508, "unresponsive: no answer to two pings".to_owned());
-                return;
-            }
-        }
-        self.heard.set(false);
+        self.next_ping.set(now + limits.ping);
         if !writer.is_blocked() {
             let mut ping = Vec::with_capacity(8);
             frame::put(&mut ping, Opcode::Ping, b"wscast");
             writer.control(&ping);
+            if self.unanswered.get().is_none() {
+                self.unanswered.set(Some(now));
+            }
         }
     }
 
+    /// Whether the peer's kernel has everything. One whose connection still carries bytes is merely slow, and a kernel that
+    /// no longer acknowledges is the stall's to judge.
+    fn is_delivered(&self) -> bool {
+        self.socket.borrow().as_ref().is_some_and(|socket| socket.is_delivered())
+    }
+
     fn note_heard(&self) {
-        self.heard.set(true);
-        self.missed.set(0);
+        self.unanswered.set(None);
     }
 }
 
-/// Reads and writes until the conversation ends, or the connection is lost.
-pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<Socket>, mut unread: bool) {
+/// Reads and writes until the conversation ends, or the connection is lost. A panic is an end too, with 1011.
+pub async fn converse<T: Talker>(talker: &Rc<T>, socket: &Rc<Socket>, unread: bool) {
+    if let Err(panicked) = contain(talk(talker, socket, unread)).await {
+        talker.server().note_failure(&panicked);
+        talker.writer().end(Ending::our_mistake(), &[], false);
+    }
+}
+
+async fn talk<T: Talker>(talker: &Rc<T>, socket: &Rc<Socket>, mut unread: bool) {
     let writer = talker.writer();
     while !(writer.is_dead() || writer.is_ending()) {
         tokio::select! {
@@ -274,6 +292,9 @@ fn take<T: Talker>(
             Err(ReadEnd::Gone) => return Turn::Gone,
         };
         line.note_heard();
+        if let Incoming::Text(text) = &incoming {
+            provoke(text);
+        }
         let taken = match incoming {
             Incoming::Alive => Ok(()),
             Incoming::Binary(payload) => talker.hear(Heard::Binary(&payload), outgoing, now),

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::{Hub, SubscribeError};
+use crate::hub::hub::Hub;
 use crate::hub::key::StreamKey;
 use crate::hub::sender::SenderKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::lan::interface::Interfaces;
 use crate::lan::membership::Remedy;
 use crate::lan::transmit::TransmitOptions;
@@ -179,7 +180,10 @@ pub struct Joined {
 
 fn stream(hub: &Hub, key: &StreamKey) -> Result<Rc<Stream>, Refusal> {
     hub.stream(key).map_err(|error| match error {
-        SubscribeError::Streams(_) | SubscribeError::JoinRate => Refusal::overload(error.to_string()),
+        SubscribeError::Streams(_) | SubscribeError::Subscriptions(_) | SubscribeError::JoinRate => {
+            Refusal::overload(error.to_string())
+        }
+        SubscribeError::Memory => Refusal::memory(),
         SubscribeError::Join(failed) => match failed.remedy {
             Remedy::Request => Refusal::malformed(failed.to_string()),
             Remedy::Privilege => Refusal::not_allowed(failed.to_string()),

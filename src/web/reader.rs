@@ -165,6 +165,10 @@ impl Subscriber for Reader {
         }
     }
 
+    fn fail(&self) {
+        self.end("internal: a mistake of the gateway, which it has logged");
+    }
+
     fn evicting(&self, log: &Log, slot: usize, keep: u64) {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get_mut(slot) else { return };

@@ -19,13 +19,15 @@ pub struct Refusal {
     /// One line, a stable word first.
     reason: String,
     allow: Option<&'static str>,
+    /// The close code, where the status alone does not say it.
+    close: Option<u16>,
 }
 
 impl Refusal {
     /// With a status and a reason.
     #[must_use]
     pub fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Refusal { status, reason: reason.into(), allow: None }
+        Refusal { status, reason: reason.into(), allow: None, close: None }
     }
 
     /// 400: the request is no request.
@@ -58,11 +60,20 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("overload: {}", reason.into()))
     }
 
+    /// 503, or 1013 for a page: memory is above its mark.
+    #[must_use]
+    pub fn memory() -> Self {
+        Refusal {
+            close: Some(1013),
+            ..Self::overload("memory is short, and nothing new is begun (--limit memory)")
+        }
+    }
+
     /// 405 with the methods that are taken.
     #[must_use]
     pub fn method(allow: &'static str) -> Self {
         let reason = format!("method: this path takes {allow}");
-        Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason, allow: Some(allow) }
+        Refusal { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, reason) }
     }
 
     /// 426 for a WebSocket version that is not 13 (RFC 6455 section 4.4).
@@ -88,6 +99,7 @@ impl Refusal {
     #[must_use]
     pub fn close_code(&self) -> Option<u16> {
         match self.status {
+            _ if self.close.is_some() => self.close,
             StatusCode::UNAUTHORIZED => Some(4401),
             StatusCode::FORBIDDEN => Some(4403),
             StatusCode::NOT_FOUND => Some(4404),

@@ -4,8 +4,6 @@ mod telling;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,38 +13,31 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
-use tracing::debug;
+use tracing::{debug, error};
 
+use crate::hub::containment::{Panicked, contain, contain_now};
 use crate::hub::hub::Hub;
 use crate::hub::settings::Tuning;
 use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::access::{Access, unix_now};
 use crate::web::admission::Admitted;
+use crate::web::arrival::{Arrival, Detached};
 use crate::web::connection::Connection;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::http;
 use crate::web::rest::RestPool;
 use crate::web::setup::{ConfigNow, Setup};
-use crate::web::socket::{Carrier, Socket};
+use crate::web::socket::Socket;
 use crate::web::v1::watching::Watching;
 
-/// From the connection to the last byte of the request's head.
-const HEADER_DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of a request's head that hyper reads at most; our own, smaller bounds answer in words.
-const HEAD_ROOM: usize = 16 << 10;
-/// Header fields of a request.
-const FIELDS: usize = 64;
-/// Bytes that the kernel keeps for a client who reads slowly; more would hide seconds of stale data.
-const SEND_BUFFER: usize = 128 << 10;
-/// Bytes not sent yet above which the kernel says that it is full.
-const UNSENT: u32 = 64 << 10;
-/// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
-const AFTER_STALL: Duration = Duration::from_secs(10);
+/// Bytes that hyper reads of a request's head besides its URL and its fields: the method, and what it takes to answer in
+/// words what is a little too long.
+const HEAD_ROOM: usize = 4 << 10;
+/// Bytes below which hyper takes no bound.
+const LEAST_HEAD: usize = 8 << 10;
 /// Clients that catch up between two looks at everything else: each may write as much as the kernel takes.
 const TURNS: usize = 16;
 /// Time between looks at all conversations and streams.
@@ -126,7 +117,9 @@ impl Server {
                 _ = tick.tick() => self.tick(),
                 () = self.tasks.wait(), if stopped.is_some() => break,
                 command = commands.recv() => match command {
-                    Some(ShardCommand::Serve(stream, peer, admitted)) => self.accept(stream, peer, admitted),
+                    Some(ShardCommand::Serve(detached, arrival, admitted)) => {
+                        self.accept(detached, *arrival, admitted);
+                    }
                     Some(ShardCommand::Status(answer)) => {
                         // Whoever asked may have gone.
                         let _ = answer.send(self.status());
@@ -228,9 +221,24 @@ impl Server {
         self.facts.sessions.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Runs a conversation's task; stopping waits for it.
-    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(task);
+    /// Runs a conversation's task; stopping waits for it. A panic ends that task alone.
+    pub fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let server = Rc::clone(self);
+        self.tasks.spawn_local(async move {
+            let _ = contain(task).await.inspect_err(|panicked| server.note_panic(panicked));
+        });
+    }
+
+    /// Counts and tells a contained panic.
+    fn note_panic(&self, Panicked(words): &Panicked) {
+        self.facts.panics.fetch_add(1, Ordering::Relaxed);
+        error!(panic = words, "a mistake of this program was contained: please report it");
+    }
+
+    /// Tells a panic of a session, which is counted when its books are closed, and clears what all sessions send with.
+    pub fn note_failure(&self, Panicked(words): &Panicked) {
+        self.outgoing.replace(TransmitBatch::default());
+        error!(panic = words, "a mistake of this program ends this session: please report it");
     }
 
     /// Enters a conversation among those that tick, drain and tell.
@@ -255,7 +263,7 @@ impl Server {
         self.unix_time.set(unix_now());
         let now = Instant::now();
         for (_, conversation) in self.conversations.borrow().iter() {
-            conversation.tick(now);
+            let _ = contain_now(|| conversation.tick(now)).inspect_err(|panicked| self.note_panic(panicked));
         }
     }
 
@@ -267,16 +275,16 @@ impl Server {
         }
     }
 
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
-        let opened = prepare(&stream, self.config().limits.stall)
-            .and_then(|()| stream.local_addr())
-            .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
-        match opened {
-            Ok((local, stream)) => {
-                let connection = Rc::new(Connection::new(peer, local, admitted));
-                self.tasks.spawn_local(Rc::clone(self).serve(stream, connection));
+    fn accept(self: &Rc<Self>, detached: Detached, mut arrival: Arrival, admitted: Admitted) {
+        let Some(ends) = arrival.ends else { return };
+        let config = self.config();
+        match detached.attach(&config.limits) {
+            Ok(carrier) => {
+                let stream = Socket::new(carrier, arrival.layer.take());
+                let connection = Rc::new(Connection::new(&arrival, ends, admitted, &config.limits));
+                self.spawn(Rc::clone(self).serve(stream, connection));
             }
-            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
+            Err(error) => debug!(peer = %ends.peer, %error, "a connection was gone before it was served"),
         }
     }
 
@@ -285,24 +293,28 @@ impl Server {
             let (server, connection) = (Rc::clone(&self), Rc::clone(&connection));
             service_fn(move |request| http::handle(Rc::clone(&server), Rc::clone(&connection), request))
         };
+        let config = self.config();
+        let limits = &config.limits;
         let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_DEADLINE)
-            .max_buf_size(HEAD_ROOM)
-            .max_headers(FIELDS)
+            .header_read_timeout(limits.header_time)
+            .max_buf_size((limits.url_size + limits.header_size + HEAD_ROOM).max(LEAST_HEAD))
+            .max_headers(limits.header_fields)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let mut conversation = std::pin::pin!(conversation);
+        let mut overdue = std::pin::pin!(connection.handshake_overdue(limits.handshake_time));
         let mut draining = false;
         loop {
             tokio::select! {
                 result = conversation.as_mut() => {
                     if let Err(error) = result {
-                        debug!(peer = %connection.peer, %error, "connection ended");
+                        debug!(peer = %connection.peer(), %error, "connection ended");
                     }
                     return;
                 }
                 () = connection.cut.notified() => return,
+                () = overdue.as_mut() => return,
                 () = self.facts.draining.cancelled(), if !draining => {
                     draining = true;
                     conversation.as_mut().graceful_shutdown();
@@ -316,14 +328,4 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.server.conversations.borrow_mut().try_remove(self.place);
     }
-}
-
-/// Bounds what the kernel keeps for a client, so that no policy of ours is hidden by it.
-fn prepare(stream: &std::net::TcpStream, stall: Option<Duration>) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(stall.map(|stall| stall + AFTER_STALL))
 }

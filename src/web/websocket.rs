@@ -55,7 +55,8 @@ pub enum ReadEnd {
 
 /// One read of the connection, into a buffer that is borrowed for a turn: a client's own is small.
 pub struct Intake<'a> {
-    socket: &'a Socket,
+    /// None where what is to be taken is in the buffer already.
+    socket: Option<&'a Socket>,
     buffer: &'a mut [u8],
     /// What was read, and how far it has been taken.
     filled: Option<(usize, usize)>,
@@ -64,7 +65,13 @@ pub struct Intake<'a> {
 impl<'a> Intake<'a> {
     /// Has read nothing yet.
     pub fn new(socket: &'a Socket, buffer: &'a mut [u8]) -> Self {
-        Intake { socket, buffer, filled: None }
+        Intake { socket: Some(socket), buffer, filled: None }
+    }
+
+    /// Of bytes that somebody else has read.
+    pub fn of(read: &'a mut [u8]) -> Self {
+        let filled = Some((read.len(), 0));
+        Intake { socket: None, buffer: read, filled }
     }
 
     /// Whether the read filled the buffer, so that there may be more.
@@ -82,7 +89,7 @@ impl<'a> Intake<'a> {
         let (length, taken) = match self.filled {
             Some((length, taken)) if taken == length => return Err(io::ErrorKind::WouldBlock.into()),
             Some(filled) => filled,
-            None => match self.socket.try_read(self.buffer)? {
+            None => match self.socket.map_or(Ok(0), |socket| socket.try_read(self.buffer))? {
                 0 => return Ok(0),
                 length => (length, 0),
             },

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod abuse;
 mod access;
 mod balancing;
 mod client;
@@ -19,6 +20,7 @@ mod links;
 mod metrics;
 mod page;
 mod peers;
+mod players;
 mod protocol;
 mod reload;
 mod replay;
@@ -27,6 +29,7 @@ mod sending;
 mod slow;
 mod source_specific;
 mod streams;
+mod tls;
 mod urls;
 mod v1;
 mod video;

@@ -152,7 +152,7 @@ lab_test! {
         let mut half_a_header = open(&gateway);
         half_a_header.send(&[BINARY]);
         for client in [&mut begun, &mut announced_only, &mut half_a_header] {
-            assert_eq!(client.closed(), (1008, "slow_message: not complete within 5 s".to_owned()));
+            assert_eq!(client.closed(), (1008, "slow_message: not complete within 5 s (--limit message-time)".to_owned()));
         }
     }
 }

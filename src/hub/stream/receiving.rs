@@ -3,9 +3,10 @@
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::hub::audience::Audience;
+use crate::hub::containment::{Panicked, contain_now};
 use crate::hub::stream::Stream;
 use crate::lan::membership::Membership;
 use crate::sys::batch::{BATCH, ReceiveBatch, Received};
@@ -201,7 +202,11 @@ pub(super) async fn receive(stream: Weak<Stream>, membership: Rc<Membership>) {
         };
         let (Ok(()), Some(stream)) = (ready, stream.upgrade()) else { return };
         let before = stream.now();
-        let more = stream.drain(&membership);
+        let drained = contain_now(|| stream.drain(&membership));
+        let more = drained.unwrap_or_else(|Panicked(words)| {
+            error!(panic = words, "a mistake of this program cost a stream some datagrams: please report it");
+            false
+        });
         let hold = stream.hold_after(stream.now().saturating_sub(before));
         let gathering = Rc::clone(&stream.settings.gathering);
         drop(stream);

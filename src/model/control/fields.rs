@@ -10,6 +10,9 @@ use super::{CommandError, ErrorCode, LARGEST_ID, LONGEST_COMMAND};
 use crate::model::source::{MAX_SOURCES, parse_source};
 use crate::model::text::quote;
 
+/// Lists and objects inside one another, the message itself included.
+const DEEPEST: usize = 8;
+
 /// One object; what is absent or `null` has its default.
 pub(super) struct Fields {
     map: Map<String, Value>,
@@ -26,6 +29,11 @@ impl Fields {
                 text.len()
             );
             return Err(refuse(ErrorCode::TooLong, message));
+        }
+        if depth(text) > DEEPEST {
+            let message =
+                format!("the message is not JSON as it is taken here: it is nested more than {DEEPEST} deep");
+            return Err(refuse(ErrorCode::BadJson, message));
         }
         let map = match serde_json::from_str(text) {
             Ok(Value::Object(map)) => map,
@@ -155,6 +163,25 @@ impl Fields {
     }
 }
 
+/// How deep lists and objects are nested, at most; of what is no JSON, any number.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 /// A value as it can be repeated: texts, numbers and the like, cut; of lists and objects the kind alone.
 fn shown(value: &Value) -> String {
     match value {
@@ -162,5 +189,19 @@ fn shown(value: &Value) -> String {
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nesting_is_bounded() {
+        assert_eq!(depth(r#"{"a":[[1]],"b":"[[[[{{{","c":"\"[[["}"#), 3);
+        let nested = |depth| format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(Fields::parse(&nested(DEEPEST - 1)).is_ok());
+        let error = Fields::parse(&nested(DEEPEST)).err().unwrap();
+        assert!(error.code == ErrorCode::BadJson && error.message.contains("8 deep"), "{}", error.message);
     }
 }

@@ -19,6 +19,9 @@ fn sets_by_name() {
     assert_eq!(with(&["lag-bytes=1MiB"]).lag_bytes, 1 << 20);
     assert_eq!(with(&["lag-age=500ms"]).lag_age, Duration::from_millis(500));
     assert_eq!(with(&["stall=off"]).stall, None);
+    assert_eq!(with(&["memory=75%"]).memory, MemoryMark::Share(75));
+    assert_eq!(with(&["memory=64MiB"]).memory, MemoryMark::Bytes(64 << 20));
+    assert_eq!(with(&["memory=off"]).memory, MemoryMark::Off);
     for (text, bits) in
         [("2Mbit/s", 2_000_000), ("500kbit/s", 500_000), ("64000", 64_000), ("8000bit/s", 8000)]
     {

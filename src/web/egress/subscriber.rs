@@ -40,6 +40,10 @@ impl Subscriber for Egress {
         }
     }
 
+    fn fail(&self) {
+        self.output.fail(&mut self.state.borrow_mut().output);
+    }
+
     fn evicting(&self, log: &Log, slot: usize, keep: u64) {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get(slot) else { return };

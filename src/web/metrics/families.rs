@@ -25,7 +25,6 @@ pub(super) fn process(page: &mut Exposition, process: &Process) {
 
 /// The gateway itself, what it may take and what it has taken.
 pub(super) fn gateway(page: &mut Exposition, status: &Status, server: &Server) {
-    let facts = server.facts();
     let mut build = Family::gauge();
     build.put(&[("version", status.gateway.version)], 1.0);
     page.add("wscast_build_info", "The version that runs; always 1.", build);
@@ -67,12 +66,27 @@ pub(super) fn gateway(page: &mut Exposition, status: &Status, server: &Server) {
         cpu.put(&[("shard", &shard.to_string())], *seconds);
     }
     page.add("wscast_shard_cpu_seconds_total", "CPU time of each shard's thread; 1 a second is all.", cpu);
-    let (connections, handshakes) = facts.admission.counts();
-    page.gauge("wscast_connections", "TCP connections open now.", f64::from(connections));
+    let admission = &status.gateway.admission;
+    page.gauge("wscast_connections", "TCP connections open now.", f64::from(admission.connections));
     page.gauge(
         "wscast_connections_in_handshake",
         "Connections whose first request has not been read yet.",
-        f64::from(handshakes),
+        admission.handshakes as f64,
+    );
+    page.counter(
+        "wscast_handshakes_gave_way_total",
+        "Unfinished handshakes that were cut off for newer ones.",
+        admission.gave_way,
+    );
+    page.counter(
+        "wscast_panics_total",
+        "Mistakes of the program that ended one session.",
+        status.gateway.panics,
+    );
+    page.gauge(
+        "wscast_memory_short",
+        "1 while memory is above its mark, so that nothing new is begun.",
+        flag(status.gateway.memory_short),
     );
     let limits = &server.config().limits;
     let mut limit = Family::gauge();

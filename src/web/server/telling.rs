@@ -1,6 +1,7 @@
 //! What a shard tells of its sessions, and what all of them tell together.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tracing::info;
@@ -8,13 +9,16 @@ use tracing::info;
 use crate::lan::interface::Interface;
 use crate::model::status::{ClosedSession, GatewayStatus, RECENTLY_CLOSED, SessionStatus, Status, Totals};
 use crate::sys::process;
-use crate::web::ending::Ending;
+use crate::web::ending::{Ending, OUR_MISTAKE};
 use crate::web::facts::ShardCommand;
 use crate::web::server::Server;
 
 impl Server {
     /// Closes a session's books: one line for operators, one entry in the status.
     pub fn closed(&self, session: SessionStatus, ending: &Ending) {
+        if ending.code == OUR_MISTAKE {
+            self.facts.panics.fetch_add(1, Ordering::Relaxed);
+        }
         let sums = session.sums();
         let (written, withheld, lost) = (sums.written, sums.withheld, sums.lost);
         let streams: Vec<String> = session
@@ -74,9 +78,13 @@ impl Server {
                 version: env!("CARGO_PKG_VERSION"),
                 id: self.facts.id.clone(),
                 uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-                listen: self.facts.listen.iter().map(ToString::to_string).collect(),
+                listen: self.facts.listen.iter().map(|listener| listener.at.to_string()).collect(),
                 threads: setup.config.threads.get(),
                 memory_bound_bytes: setup.memory_bound,
+                memory_resident_bytes: self.facts.pressure.resident(),
+                memory_short: self.facts.pressure.is_high(),
+                admission: self.facts.admission.status(),
+                panics: self.facts.panics.load(Ordering::Relaxed),
                 io_uring: self.facts.io_uring.clone(),
                 draining: self.facts.draining.is_cancelled(),
                 named_streams: setup.config.named_streams(),
@@ -117,6 +125,7 @@ impl Server {
             closed: self.closed.borrow().iter().cloned().collect(),
             refused: self.refused.borrow().clone(),
             totals: self.totals(),
+            tasks: self.tasks.len() as u64,
             ..Status::default()
         }
     }

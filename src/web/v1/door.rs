@@ -39,6 +39,9 @@ pub fn open(
     if server.facts().draining.is_cancelled() {
         return Err(Refusal::overload("draining: the gateway is stopping"));
     }
+    if server.facts().pressure.is_high() {
+        return Err(Refusal::memory());
+    }
     let known = asking::identity(server, connection, &request)
         .and_then(|identity| identity.map_or(Ok(()), |identity| connection.sit(server, identity)));
     match known {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::hub::cursor::Cursor;
-use crate::hub::hub::SubscribeError;
 use crate::hub::key::StreamKey;
 use crate::hub::stream::Stream;
+use crate::hub::subscribe_error::SubscribeError;
 use crate::hub::subscription::{Encoding, Subscription};
 use crate::lan::membership::Remedy;
 use crate::model::control::{self, ErrorCode, ErrorNotice, Join, JoinNamed, Left, LossCause, Notice, Resume};
@@ -104,7 +104,9 @@ impl Session {
             Ok(stream) => stream,
             Err(error) => {
                 let (code, retry) = match &error {
-                    SubscribeError::Streams(_) => (ErrorCode::Overloaded, true),
+                    SubscribeError::Streams(_)
+                    | SubscribeError::Subscriptions(_)
+                    | SubscribeError::Memory => (ErrorCode::Overloaded, true),
                     SubscribeError::JoinRate => (ErrorCode::JoinRate, true),
                     SubscribeError::Join(failed) => {
                         (ErrorCode::JoinFailed, matches!(failed.remedy, Remedy::Interface | Remedy::Others))

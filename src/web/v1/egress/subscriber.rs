@@ -53,6 +53,10 @@ impl Subscriber for Egress {
         }
     }
 
+    fn fail(&self) {
+        self.output.fail(&mut self.state.borrow_mut().output);
+    }
+
     fn evicting(&self, log: &Log, slot: usize, keep: u64) {
         let mut state = self.state.borrow_mut();
         let Some(reading) = state.readings.get(slot) else { return };
@@ -87,6 +91,10 @@ impl Gathered for Egress {
         if state.output.takes_frames() {
             self.write_due(&mut state, false);
         }
+    }
+
+    fn fail(&self) {
+        self.output.fail(&mut self.state.borrow_mut().output);
     }
 
     fn write_by(&self, send: SendBy<'_>) {
