@@ -15,6 +15,7 @@ use crate::model::jwt::{JwtError, JwtRules};
 use crate::model::moment::Moment;
 use crate::model::principal::{Credential, Principal, Principals};
 use crate::model::token::TokenDigest;
+use crate::web::tls::ClientCertificate;
 
 /// Whoever may come in, as of one configuration.
 #[derive(Debug)]
@@ -111,11 +112,21 @@ impl Access {
         Ok(Identity { principal: Arc::clone(principal), credential, expires: Some(verified.expires) })
     }
 
-    /// Who has shown a client certificate with this name in it.
+    /// Who has shown this client certificate: the first that has one of its names, or its SHA-256.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<Identity> {
-        let principal = Arc::clone(self.principals.by_certificate(name)?);
-        Some(Identity { principal, credential: Credential::Certificate(name.into()), expires: None })
+    pub fn by_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
+        let fits = |known: &str| match known.strip_prefix("sha256:") {
+            Some(digest) => certificate.fingerprint().eq_ignore_ascii_case(digest),
+            None => certificate.is_for(known),
+        };
+        let all = self
+            .principals
+            .listed()
+            .iter()
+            .flat_map(|one| one.certificates.iter().map(move |known| (one, known)));
+        let (principal, known) = all.into_iter().find(|(_, known)| fits(known))?;
+        let credential = Credential::Certificate(known.as_str().into());
+        Some(Identity { principal: Arc::clone(principal), credential, expires: None })
     }
 
     /// Who somebody is now who was known under another configuration; `None` who is known no more.

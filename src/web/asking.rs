@@ -21,6 +21,7 @@ use crate::web::connection::Connection;
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
 use crate::web::tickets::Tickets;
+use crate::web::tls::ClientCertificate;
 use crate::web::usage::Usage;
 
 /// The subprotocol that carries a token, in front of its base64url.
@@ -65,7 +66,8 @@ pub fn identity<B>(
     connection: &Connection,
     request: &Request<B>,
 ) -> Result<Option<Identity>, Refusal> {
-    server.facts().callers.identify(&server.access(), connection.peer().ip(), request)
+    let (callers, access) = (&server.facts().callers, server.access());
+    callers.identify(&access, connection.peer().ip(), connection.certificate(), request)
 }
 
 /// Lets through who may read what the gateway tells of itself and of all clients.
@@ -103,13 +105,17 @@ impl Callers {
         &self,
         access: &Access,
         peer: IpAddr,
+        certificate: Option<&ClientCertificate>,
         request: &Request<B>,
     ) -> Result<Option<Identity>, Refusal> {
         if !access.knows_anybody() {
             return Ok(access.anonymous());
         }
         match shown(request)? {
-            Shown::Nothing => Ok(access.anonymous()),
+            Shown::Nothing => {
+                let known = certificate.and_then(|certificate| access.by_certificate(certificate));
+                Ok(known.or_else(|| access.anonymous()))
+            }
             Shown::Token(token) => self.by_token(access, peer, &token).map(Some),
             Shown::Ticket(ticket) => {
                 let redeem = || {
