@@ -15,7 +15,6 @@ use crate::model::jwt::{JwtError, JwtRules};
 use crate::model::moment::Moment;
 use crate::model::principal::{Credential, Principal, Principals};
 use crate::model::token::TokenDigest;
-use crate::web::tls::ClientCertificate;
 
 /// Whoever may come in, as of one configuration.
 #[derive(Debug)]
@@ -112,20 +111,11 @@ impl Access {
         Ok(Identity { principal: Arc::clone(principal), credential, expires: Some(verified.expires) })
     }
 
-    /// Who has shown this client certificate: the first that has one of its names, or its SHA-256.
+    /// Who has shown a client certificate with a name that `is_in` it.
     #[must_use]
-    pub fn by_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
-        let fits = |known: &str| match known.strip_prefix("sha256:") {
-            Some(digest) => certificate.fingerprint().eq_ignore_ascii_case(digest),
-            None => certificate.is_for(known),
-        };
-        let all = self
-            .principals
-            .listed()
-            .iter()
-            .flat_map(|one| one.certificates.iter().map(move |known| (one, known)));
-        let (principal, known) = all.into_iter().find(|(_, known)| fits(known))?;
-        let credential = Credential::Certificate(known.as_str().into());
+    pub fn by_certificate(&self, is_in: impl Fn(&str) -> bool) -> Option<Identity> {
+        let (principal, name) = self.principals.by_certificate(is_in)?;
+        let credential = Credential::Certificate(name.into());
         Some(Identity { principal: Arc::clone(principal), credential, expires: None })
     }
 
@@ -135,7 +125,9 @@ impl Access {
         let (principal, expires) = match &before.credential {
             Credential::Nothing => (self.principals.anonymous()?, None),
             Credential::Token(digest) => self.principals.by_token(digest, now)?,
-            Credential::Certificate(name) => (self.principals.by_certificate(name)?, None),
+            Credential::Certificate(name) => {
+                (self.principals.by_certificate(|known| *known == **name)?.0, None)
+            }
             Credential::Jwt { subjects, key } => {
                 self.jwt.as_ref().filter(|(_, keys)| keys.has(key))?;
                 (self.principals.by_subjects(subjects)?, before.expires)

@@ -21,7 +21,6 @@ use crate::web::connection::Connection;
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
 use crate::web::tickets::Tickets;
-use crate::web::tls::ClientCertificate;
 use crate::web::usage::Usage;
 
 /// The subprotocol that carries a token, in front of its base64url.
@@ -66,8 +65,7 @@ pub fn identity<B>(
     connection: &Connection,
     request: &Request<B>,
 ) -> Result<Option<Identity>, Refusal> {
-    let (callers, access) = (&server.facts().callers, server.access());
-    callers.identify(&access, connection.peer().ip(), connection.certificate(), request)
+    server.facts().callers.identify(&server.access(), connection, request)
 }
 
 /// Lets through who may read what the gateway tells of itself and of all clients.
@@ -104,16 +102,17 @@ impl Callers {
     pub fn identify<B>(
         &self,
         access: &Access,
-        peer: IpAddr,
-        certificate: Option<&ClientCertificate>,
+        connection: &Connection,
         request: &Request<B>,
     ) -> Result<Option<Identity>, Refusal> {
+        let peer = connection.peer().ip();
         if !access.knows_anybody() {
             return Ok(access.anonymous());
         }
         match shown(request)? {
             Shown::Nothing => {
-                let known = certificate.and_then(|certificate| access.by_certificate(certificate));
+                let certificate = connection.certificate();
+                let known = certificate.and_then(|one| access.by_certificate(|name| one.is_for(name)));
                 Ok(known.or_else(|| access.anonymous()))
             }
             Shown::Token(token) => self.by_token(access, peer, &token).map(Some),

@@ -87,7 +87,8 @@ impl Connection {
         self.peer.get()
     }
 
-    /// Who the client says that it is, by TLS. A proxy's certificate says nothing of those for whom it asks.
+    /// Who the client says that it is, by TLS. What a trusted proxy shows is the proxy's own, and says nothing of those
+    /// for whom it asks.
     #[must_use]
     pub fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref().filter(|_| self.peer.get() == self.arrived.0)

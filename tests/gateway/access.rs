@@ -2,6 +2,7 @@
 
 mod browsers;
 mod jwt;
+mod tls;
 mod v1;
 
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use wscast::model::token::TokenDigest;
 
@@ -217,6 +218,32 @@ lab_test! {
 }
 
 lab_test! {
+    fn everybody_is_told_what_they_may_and_no_more(lab) {
+        let (gateway, _folder) = start(lab, &site(""), &[]);
+        assert_eq!(ask(&gateway, "GET /api/v1/grant", &[]).status, 401);
+        let grant = |token: &str| -> Value {
+            let answer = ask(&gateway, "GET /api/v1/grant", &[&bearer(token)]);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            serde_json::from_str(&answer.body).expect("JSON")
+        };
+        assert_eq!(
+            grant(VIEWER),
+            json!({
+                "principal": "viewer", "expires": null, "status": false, "receive": [], "send": [],
+                "streams": {"camera": {"receive": true, "send": false}}
+            })
+        );
+        let wall = grant(WALL);
+        assert_eq!((&wall["send"], &wall["streams"]), (
+            &json!(["239.7.0.0/16:5000"]), &json!({"camera": {"receive": true, "send": true}})
+        ));
+        assert_eq!(wall["receive"][0], "239.7.0.0/16");
+        let admin = grant(ADMIN);
+        assert_eq!((&admin["status"], &admin["streams"]["secret"]["send"]), (&json!(true), &json!(true)));
+    }
+}
+
+lab_test! {
     fn a_principal_has_so_many_sessions(lab) {
         let (gateway, _folder) = start(lab, &site(""), &["--threads", "2"]);
         let open = || {
@@ -312,6 +339,7 @@ lab_test! {
             assert_eq!((closed, reason.starts_with(word)), (code, true), "{reason}");
         }
         let source = lab.on("srca", || Multicast::sender("eth0", "239.1.2.3:5000".parse().unwrap(), 1));
+        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
         source.send(b"still there");
         assert_eq!(stays.frame().payload, b"still there");
         assert_eq!(ask(&gateway, "HEAD /streams/camera", &[&bearer(VIEWER)]).status, 401);
