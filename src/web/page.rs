@@ -54,6 +54,7 @@ static FILES: &[(&str, &str)] = &files![
     "streams.js",
     "table.js",
     "target.js",
+    "topology.js",
     "ts.js",
     "list.js",
     "send.js",
