@@ -187,6 +187,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TTL", env = "WSCAST_MAX_TTL", value_parser = parse_max_ttl)]
     pub max_ttl: Option<u8>,
 
+    /// Listen to announcements of sessions (SAP) on this interface, or all, for playlists; repeatable [default: nowhere]
+    #[arg(long, value_name = "INTERFACE", env = "WSCAST_ANNOUNCEMENTS", value_delimiter = ',')]
+    pub announcements: Vec<InterfaceSelector>,
+
     /// How long a stream stays joined after its last client, up to 60s [default: 2s]
     #[arg(long, value_name = "DURATION", env = "WSCAST_LINGER", value_parser = parse_linger)]
     pub linger: Option<Duration>,
@@ -223,6 +227,7 @@ impl ServeArgs {
             log_level: self.log_level,
             receive_buffer: self.receive_buffer,
             max_ttl: self.max_ttl,
+            announcements: self.announcements,
             linger: self.linger,
             player: self.player,
             accept_links: self.links.accept_links,

@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 use crate::gateway::memory::Marks;
 use crate::gateway::setup::SetupError;
 use crate::gateway::vitals::{Heart, Pulse, Vitals};
+use crate::hub::announcing;
 use crate::hub::echo::Senders;
 use crate::hub::hub::Hub;
 use crate::hub::pressure::Pressure;
@@ -137,6 +138,7 @@ impl Gateway {
             answers: Answers::default(),
             panics: AtomicU64::new(0),
             turned_away: Mutex::default(),
+            announcements: Arc::default(),
             callers: Callers::default(),
             links: OnceLock::new(),
             configuration: Mutex::new(ConfigurationStatus {
@@ -263,7 +265,16 @@ impl Shard {
                 let following = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_interfaces());
                 let gathered = tokio::task::spawn_local(std::rc::Rc::clone(&hub).write_gathered());
                 let taking_up = tokio::task::spawn_local(std::rc::Rc::clone(&hub).follow_twins());
+                // One shard is enough: what it hears all know.
+                let listening = (number == 0).then(|| {
+                    let (interfaces, heard) =
+                        (setup.config.announcements.clone(), Arc::clone(&facts.announcements));
+                    tokio::task::spawn_local(announcing::listen(std::rc::Rc::clone(&hub), interfaces, heard))
+                });
                 Server::new(number, hub, setup, facts).run(received).await;
+                if let Some(listening) = listening {
+                    listening.abort();
+                }
                 gathered.abort();
                 following.abort();
                 taking_up.abort();

@@ -1,5 +1,6 @@
 //! What is shared: streams, their logs of frames, cursors into them, senders, and the books that must balance.
 
+pub mod announcing;
 pub mod audience;
 pub mod budget;
 pub mod containment;

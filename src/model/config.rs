@@ -72,6 +72,8 @@ pub struct Config {
     pub player: Option<PathBuf>,
     /// Path of the unix socket at which `wscast reload` asks, where there is one.
     pub control: Option<PathBuf>,
+    /// Where to listen to announcements of sessions (SAP); empty, the default, for nowhere.
+    pub announcements: Vec<InterfaceSelector>,
     /// Streams at `/streams/NAME`.
     pub streams: BTreeMap<String, NamedStream>,
     /// Links to other gateways, at most [`MOST_LINKS`].
@@ -129,6 +131,8 @@ pub struct Overrides {
     pub receive_buffer: Option<usize>,
     /// [`Config::max_ttl`].
     pub max_ttl: Option<u8>,
+    /// [`Config::announcements`].
+    pub announcements: Vec<InterfaceSelector>,
     /// [`Config::linger`].
     pub linger: Option<Duration>,
     /// [`Config::player`].
@@ -286,6 +290,7 @@ impl Config {
                 overrides.receive_buffer.or(file.receive_buffer).unwrap_or(4 << 20),
             )?,
             max_ttl: check_max_ttl(overrides.max_ttl.or(file.max_ttl).unwrap_or(32))?,
+            announcements: given(overrides.announcements).or(file.announcements).unwrap_or_default(),
             linger: check_linger(overrides.linger.or(file.linger).unwrap_or(Duration::from_secs(2)))?,
             player: overrides.player.or(file.player),
             control: overrides.control.or(file.control),

@@ -1,5 +1,6 @@
 //! Pure values: parsed once at the edge, printed, compared; no tokio, no I/O, time passed in.
 
+pub mod announcement;
 pub mod bucket;
 pub mod changes;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod link;
 pub mod moment;
 pub mod name;
 mod percent;
+pub mod playlist;
 pub mod policy;
 pub mod prefix;
 pub mod principal;

@@ -16,6 +16,14 @@ pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
+/// `text` as it may stand in a query: letters, digits and `-._~:` as they are, everything else as `%XX`.
+pub(crate) fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
@@ -41,6 +49,8 @@ mod tests {
             let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
             prop_assert_eq!(decode(&encoded).expect("valid"), text.as_str());
             let _ = decode(&text);
+            let encoded = encode(&text);
+            prop_assert_eq!(decode(&encoded).expect("valid"), text.as_str());
         }
     }
 }

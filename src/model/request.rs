@@ -213,6 +213,29 @@ impl Default for StreamOptions {
     }
 }
 
+impl Target {
+    /// The path of its URL, with the query that says the rest.
+    #[must_use]
+    pub fn path(&self, transport: Transport, interface: Option<&str>) -> String {
+        let mut path = self.to_string();
+        if transport != Transport::Udp
+            && let Some(group) = path.strip_prefix("/udp/")
+        {
+            path = format!("/rtp/{group}");
+        }
+        let mut options: Vec<String> = Vec::new();
+        options.extend(interface.map(|interface| format!("interface={}", percent::encode(interface))));
+        if let Target::Group { filter: SourceFilter::Exclude(sources), .. } = self {
+            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+            options.push(format!("exclude={}", sources.join(",")));
+        }
+        if transport == Transport::RtpFec {
+            options.push("fec=1".to_owned());
+        }
+        if options.is_empty() { path } else { format!("{path}?{}", options.join("&")) }
+    }
+}
+
 /// The canonical path, without the query: `/udp/10.0.0.5@232.1.2.3:5000`, `/streams/NAME`.
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! What a request asked for, checked against the policy, at its opening and again when the configuration changes.
 
+use hyper::StatusCode;
+
 use crate::hub::sender::SenderKey;
 use crate::model::config::{Config, NamedStream};
 use crate::model::grant::Grant;
@@ -172,6 +174,18 @@ impl Revoked {
     #[must_use]
     pub fn by(refusal: &Refusal) -> Self {
         Revoked { code: refusal.close_code().unwrap_or(4403), reason: refusal.to_string() }
+    }
+
+    /// The answer to a request whose right went while it waited.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        let status = match self.code {
+            4401 => StatusCode::UNAUTHORIZED,
+            4404 => StatusCode::NOT_FOUND,
+            1001 => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Refusal::new(status, self.reason)
     }
 }
 

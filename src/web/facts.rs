@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::pressure::Pressure;
 use crate::link::links::Door;
+use crate::model::announcement::Announcements;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
 use crate::web::answers::Answers;
@@ -46,6 +47,8 @@ pub struct Facts {
     pub callers: Callers,
     /// Connections turned away before they asked for anything, by the status of the refusal.
     pub turned_away: Mutex<BTreeMap<u16, u64>>,
+    /// What was announced on the LAN.
+    pub announcements: Arc<Mutex<Announcements>>,
     /// Which configuration is in force.
     pub configuration: Mutex<ConfigurationStatus>,
     /// The way to the links, where there may be some.
@@ -73,4 +76,11 @@ pub enum ShardCommand {
     Pulse(oneshot::Sender<()>),
     /// To end all conversations and leave all groups, and to answer then.
     Stop(oneshot::Sender<()>),
+}
+
+impl Facts {
+    /// What is announced now.
+    pub fn announced(&self) -> MutexGuard<'_, Announcements> {
+        self.announcements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

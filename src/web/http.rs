@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, HeaderName, HeaderValue, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
+    HeaderValue, VARY,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -20,12 +19,13 @@ use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
 use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::web::answer::{json, made, only_reading, readable_by_pages, text};
 use crate::web::asked::Asked;
 use crate::web::asking;
 use crate::web::body::Body;
 use crate::web::connection::{self, Connection};
 use crate::web::ending::{EndedBy, Ending, OUR_MISTAKE};
-use crate::web::gate::{self, Caller};
+use crate::web::gate::Caller;
 use crate::web::goodbye;
 use crate::web::handshake::{Handshake, upgraded};
 use crate::web::library;
@@ -34,12 +34,14 @@ use crate::web::linking;
 use crate::web::metrics;
 use crate::web::opening::{Joined, Opening};
 use crate::web::page;
+use crate::web::playlist;
 use crate::web::reader::{Reader, StreamBody};
 use crate::web::reading::Reading;
 use crate::web::refusal::Refusal;
 use crate::web::server::{Conversation, Server};
 use crate::web::session::Session;
 use crate::web::ticket_office;
+use crate::web::udpxy;
 use crate::web::v1::door;
 
 /// The subprotocol that raw streams answer to those who offer it beside a token.
@@ -125,6 +127,29 @@ async fn answer(
             asking::operator(server, connection, &request)?;
             json(server, &server.gateway_status().await)
         }
+        "/status" | "/status/" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            asking::operator(server, connection, &request)?;
+            let page = udpxy::page(&server.gateway_status().await);
+            made(server, "text/html; charset=utf-8", page.into_bytes())
+        }
+        "/playlist.m3u" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            let base = format!("http://{}", caller.host);
+            playlist::page(server, identity.grant(), request.uri().query(), &base)
+        }
+        "/api/v1/announcements" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            json(server, &playlist::announcements(server, identity.grant()))
+        }
         "/metrics" => {
             only_reading(&request)?;
             asking::operator(server, connection, &request)?;
@@ -183,6 +208,11 @@ async fn stream(
         }
         connection.sit(server, identity)?;
         let joined = opening.join(server.hub(), handshake.is_none()).await?;
+        // It may have waited for a picture, and meanwhile something else may hold.
+        if server.facts().draining.is_cancelled() {
+            return Err(Refusal::overload("draining: the gateway is stopping"));
+        }
+        opening.asked.revoked(server, connection).map_or(Ok(()), |revoked| Err(revoked.refusal()))?;
         Ok(Ok((opening, joined)))
     }
     .await;
@@ -247,69 +277,6 @@ fn check_size(request: &Request<Incoming>, limits: &Limits) -> Result<(), Refusa
         return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason));
     }
     Ok(())
-}
-
-fn only_reading(request: &Request<Incoming>) -> Result<(), Refusal> {
-    match *request.method() {
-        Method::GET | Method::HEAD => no_body(request),
-        _ => Err(Refusal::method("GET, HEAD")),
-    }
-}
-
-/// Nothing here reads one, so who sends one means something else.
-fn no_body(request: &Request<Incoming>) -> Result<(), Refusal> {
-    if request.body().is_end_stream() {
-        Ok(())
-    } else {
-        Err(Refusal::malformed(format!("{} takes no body", request.method())))
-    }
-}
-
-/// For what other origins' pages may fetch: the answer to a preflight, or nothing when it is an ordinary read.
-fn readable_by_pages(request: &Request<Incoming>) -> Result<Option<Response<Body>>, Refusal> {
-    if gate::is_cross_site(request.headers()) {
-        return Err(Refusal::not_allowed("another site's page asks without saying which"));
-    }
-    match *request.method() {
-        Method::GET | Method::HEAD => no_body(request).map(|()| None),
-        Method::OPTIONS => {
-            let mut response = Response::new(Body::full(Bytes::new()));
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            let headers = response.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("authorization, content-type"),
-            );
-            headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            Ok(Some(response))
-        }
-        _ => Err(Refusal::method("GET, HEAD, OPTIONS")),
-    }
-}
-
-fn text(text: &'static str) -> Response<Body> {
-    whole("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
-}
-
-/// A client who does not read it holds room that others need too.
-fn json<T: Serialize>(server: &Server, value: &T) -> Result<Response<Body>, Refusal> {
-    let text = serde_json::to_vec_pretty(value).unwrap_or_else(|error| error.to_string().into_bytes());
-    let body = server.facts().answers.body(text);
-    let body = body.ok_or_else(|| Refusal::overload("too many answers wait to be read by others"))?;
-    Ok(whole("application/json", body))
-}
-
-fn whole(kind: &'static str, bytes: Bytes) -> Response<Body> {
-    let length = bytes.len();
-    let mut response = Response::new(Body::full(bytes));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn stream_headers(opening: &Opening, carries_ts: bool) -> Response<Body> {

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod answer;
 pub mod answers;
 pub mod asked;
 pub mod asking;
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod opening;
 pub mod output;
 pub mod page;
+pub mod playlist;
 pub mod reader;
 pub mod reading;
 pub mod refusal;
@@ -36,6 +38,7 @@ pub mod setup;
 pub mod socket;
 pub mod ticket_office;
 pub mod tickets;
+pub mod udpxy;
 pub mod usage;
 pub mod v1;
 pub mod websocket;

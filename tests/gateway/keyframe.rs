@@ -4,8 +4,9 @@ mod first_picture;
 
 use std::io::Read as _;
 
-use crate::support::gateway::{TestGateway, assert_session_balances};
+use crate::support::gateway::{Answer, TestGateway, assert_session_balances};
 use crate::support::lab::{Lab, Multicast, lab_test};
+use crate::support::raw::handshake;
 
 pub(crate) const GROUP: &str = "239.1.2.3:5000";
 const MAP: u16 = 0x1000;
@@ -86,6 +87,39 @@ lab_test! {
             [late.recv(), late.recv()]
         });
         assert_eq!(live, [tables(), picture(3, KEY, false)]);
+    }
+}
+
+lab_test! {
+    fn what_is_forbidden_while_it_waits_is_not_served(lab) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("wscast.toml");
+        let write = |groups: &str| {
+            let text = format!("no-auth = true\ninterface = \"lan0\"\nallow-receive = [\"{groups}\"]\n");
+            std::fs::write(&file, text).expect("write the file");
+        };
+        write("239.0.0.0/8");
+        let arguments = ["--config", file.to_str().expect("UTF-8"), "--listen", "10.9.0.1:0"];
+        let gateway = TestGateway::start_with(lab, &arguments);
+        let srca = lab.on("srca", || Multicast::sender("eth0", GROUP.parse().unwrap(), 1));
+        let path = format!("/udp/{GROUP}?start=keyframe");
+        let answers = std::thread::scope(|scope| {
+            let body = scope.spawn(|| gateway.fetch(&path));
+            let socket = scope.spawn(|| Answer::to(&mut gateway.connect(), &handshake(gateway.address, &path, &[])));
+            gateway.await_joined("gw-lan0", GROUP);
+            gateway.status_with("both to wait", |_| gateway.stream(GROUP)["subscribers"] == 2);
+            write("239.9.0.0/16");
+            gateway.signal("HUP");
+            gateway.status_with("the other configuration", |status| status["gateway"]["configuration"]["generation"] == 2);
+            for datagram in [tables(), picture(1, KEY, false)] {
+                srca.send(&datagram);
+            }
+            [body, socket].map(|asked| asked.join().expect("an answer"))
+        });
+        for answer in answers {
+            assert_eq!(answer.status, 403, "{answer:?}");
+            assert!(answer.body.contains("239.1.2.3:5000"), "{answer:?}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod links;
 mod metrics;
 mod page;
 mod peers;
+mod players;
 mod protocol;
 mod reload;
 mod replay;
