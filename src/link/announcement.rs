@@ -53,9 +53,9 @@ impl Announcement {
         let mut announcement = Announcement { daemon, names: Vec::new() };
         for port in &ports {
             let name = presence.name((ports.len() > 1).then_some(*port));
-            let addresses =
-                listen.iter().filter(|one| one.port() == *port).map(|one| one.ip().to_canonical());
-            announcement.announce(presence, &name, addresses.collect(), *port)?;
+            let of_port = listen.iter().filter(|one| one.port() == *port);
+            let addresses: Vec<IpAddr> = of_port.map(|one| one.ip().to_canonical()).collect();
+            announcement.announce(presence, &name, &addresses, *port)?;
         }
         Ok(announcement)
     }
@@ -64,7 +64,7 @@ impl Announcement {
         &mut self,
         presence: &Presence,
         name: &str,
-        addresses: Vec<IpAddr>,
+        addresses: &[IpAddr],
         port: u16,
     ) -> Result<(), mdns_sd::Error> {
         let is_everywhere = addresses.iter().any(IpAddr::is_unspecified);
@@ -83,7 +83,7 @@ impl Announcement {
         ];
         // A name of its own: that of the machine belongs to the machine's own responder.
         let host = format!("wscast-{}.local.", presence.id);
-        let fixed: &[IpAddr] = if is_everywhere { &[] } else { &addresses };
+        let fixed: &[IpAddr] = if is_everywhere { &[] } else { addresses };
         let mut service = ServiceInfo::new(SERVICE, name, &host, fixed, port, &told[..])?;
         if is_everywhere {
             service = service.enable_addr_auto();
@@ -113,7 +113,7 @@ impl Presence {
     fn name(&self, port: Option<u16>) -> String {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let host = host.split('.').next().unwrap_or_default().trim();
-        let host: String = host.chars().filter(|letter| letter.is_ascii_graphic()).take(HOST_NAME).collect();
+        let host: String = host.chars().filter(char::is_ascii_graphic).take(HOST_NAME).collect();
         let host = if host.is_empty() { "wscast" } else { &host };
         let run = self.id.get(..8).unwrap_or(&self.id);
         port.map_or_else(|| format!("{host}-{run}"), |port| format!("{host}-{run}-{port}"))

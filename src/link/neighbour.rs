@@ -59,7 +59,7 @@ impl Neighbour {
     /// What a service says, if it is a gateway that can be reached.
     fn read(service: &ResolvedService) -> Option<Neighbour> {
         let label = service.fullname.strip_suffix(SERVICE)?.trim_end_matches('.');
-        let addresses = service.addresses.iter().map(|address| address.to_ip_addr());
+        let addresses = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
         let text = |key| service.get_property_val_str(key).unwrap_or("");
         Neighbour::of(label, text("id"), addresses.collect(), service.port, text("tls"), text("links"))
     }
