@@ -35,7 +35,6 @@ pub(super) fn announce(facts: &Facts, config: &Config) -> Option<Announcement> {
         id: facts.id.clone(),
         listen: facts.listen.clone(),
         interface: config.interface.clone(),
-        tls: false,
         links: config.accept_links,
     };
     match Announcement::start(&presence) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mdns_sd::{IfKind, IfPredicate, ServiceDaemon, ServiceInfo};
 
+use crate::model::listener::Listener;
 use crate::model::selector::InterfaceSelector;
 
 /// The service's type.
@@ -22,12 +23,10 @@ const HOST_NAME: usize = 32;
 pub struct Presence {
     /// The gateway's run, 16 hexadecimal digits.
     pub id: String,
-    /// Where it listens; what only this machine reaches is not announced.
-    pub listen: Vec<SocketAddr>,
+    /// Where it listens; what other machines can't reach, or only a proxy, is not announced.
+    pub listen: Vec<Listener>,
     /// Where it is announced for a listener at all addresses; `None` for every interface but the loopback.
     pub interface: Option<InterfaceSelector>,
-    /// Whether the listeners speak TLS.
-    pub tls: bool,
     /// Whether it accepts links.
     pub links: bool,
 }
@@ -47,15 +46,17 @@ impl Announcement {
         let daemon = ServiceDaemon::new()?;
         // It begins on all interfaces.
         daemon.disable_interface(IfKind::All)?;
-        let reachable = |listen: &&SocketAddr| !listen.ip().to_canonical().is_loopback();
-        let listen: Vec<SocketAddr> = presence.listen.iter().filter(reachable).copied().collect();
-        let ports: BTreeSet<u16> = listen.iter().map(SocketAddr::port).collect();
+        let open = presence.listen.iter().filter(|listener| listener.is_open());
+        let listen: Vec<(SocketAddr, bool)> =
+            open.filter_map(|listener| Some((listener.at.tcp()?, listener.tls))).collect();
+        // By port and by what is spoken there.
+        let services: BTreeSet<(u16, bool)> = listen.iter().map(|(at, tls)| (at.port(), *tls)).collect();
         let mut announcement = Announcement { daemon, names: Vec::new() };
-        for port in &ports {
-            let name = presence.name((ports.len() > 1).then_some(*port));
-            let of_port = listen.iter().filter(|one| one.port() == *port);
-            let addresses: Vec<IpAddr> = of_port.map(|one| one.ip().to_canonical()).collect();
-            announcement.announce(presence, &name, &addresses, *port)?;
+        for &(port, tls) in &services {
+            let name = presence.name((services.len() > 1).then_some(port));
+            let of_service = listen.iter().filter(|(at, spoken)| (at.port(), *spoken) == (port, tls));
+            let addresses: Vec<IpAddr> = of_service.map(|(at, _)| at.ip().to_canonical()).collect();
+            announcement.announce(presence, &name, &addresses, (port, tls))?;
         }
         Ok(announcement)
     }
@@ -65,7 +66,7 @@ impl Announcement {
         presence: &Presence,
         name: &str,
         addresses: &[IpAddr],
-        port: u16,
+        (port, tls): (u16, bool),
     ) -> Result<(), mdns_sd::Error> {
         let is_everywhere = addresses.iter().any(IpAddr::is_unspecified);
         let interfaces: Vec<IfKind> = if is_everywhere {
@@ -75,12 +76,8 @@ impl Announcement {
         };
         self.daemon.enable_interface(interfaces.clone())?;
         let flag = |is: bool| if is { "1" } else { "0" };
-        let told = [
-            ("path", PATH),
-            ("id", &presence.id),
-            ("tls", flag(presence.tls)),
-            ("links", flag(presence.links)),
-        ];
+        let told =
+            [("path", PATH), ("id", &presence.id), ("tls", flag(tls)), ("links", flag(presence.links))];
         // A name of its own: that of the machine belongs to the machine's own responder.
         let host = format!("wscast-{}.local.", presence.id);
         let fixed: &[IpAddr] = if is_everywhere { &[] } else { addresses };
@@ -138,13 +135,7 @@ mod tests {
 
     #[test]
     fn names_are_labels_and_differ_by_run_and_port() {
-        let of = |id: &str| Presence {
-            id: id.to_owned(),
-            listen: Vec::new(),
-            interface: None,
-            tls: false,
-            links: true,
-        };
+        let of = |id: &str| Presence { id: id.to_owned(), listen: Vec::new(), interface: None, links: true };
         let (one, other) = (of("0123456789abcdef"), of("fedcba9876543210"));
         assert_ne!(one.name(None), other.name(None));
         assert!(one.name(None).ends_with("-01234567"));

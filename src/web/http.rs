@@ -58,8 +58,9 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let arrived = connection.request_arrived(Instant::now());
-    let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
+    let arrived =
+        connection.request_arrived(request.headers(), &server.config().trusted_proxies, Instant::now());
+    let (peer, method, path) = (connection.peer(), request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
     let answer = match arrived {
         Ok(()) => answer(&server, &connection, request, &mut caller).await,
@@ -96,7 +97,7 @@ async fn answer(
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.setup().gate.check(&request, connection.local)?;
+    let caller = server.setup().gate.check(&request, connection.local, connection.scheme())?;
     *passed = Some(caller.clone());
     connection.passed(caller.clone());
     let path = request.uri().path();
@@ -140,7 +141,7 @@ async fn answer(
                 return Ok(options);
             }
             let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
-            let base = format!("http://{}", caller.host);
+            let base = format!("{}://{}", caller.scheme, caller.host);
             playlist::page(server, identity.grant(), request.uri().query(), &base)
         }
         "/api/v1/announcements" => {
@@ -327,7 +328,7 @@ impl HttpSession {
             server: Rc::clone(server),
             number: server.next_session(),
             opened: Instant::now(),
-            peer: connection.peer,
+            peer: connection.peer(),
             connection,
             asked: opening.asked.clone(),
             reader: Rc::clone(&reader),

@@ -3,6 +3,7 @@
 mod breaks;
 mod neighbours;
 mod rules;
+mod secure;
 mod services;
 mod storms;
 mod told;

@@ -1,0 +1,128 @@
+//! Links over TLS: who the other gateway is, and who this one is.
+
+use serde_json::Value;
+
+use crate::support::gateway::TestGateway;
+use crate::support::lab::{Lab, lab_test};
+use crate::support::sites::{SiteGateway, Sites, list, number};
+use crate::support::tls::{Authority, text};
+
+const GROUP: &str = "239.1.2.3:5000";
+const TOKEN: &str = "a token of the west that nobody guesses";
+/// The SHA-256 of [`TOKEN`], as `wscast token hash` prints it.
+fn digest() -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(TOKEN).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Two sites: the west's gateway can be started with any link, the east's speaks TLS and wants to know who comes.
+struct Secure<'a> {
+    sites: Sites<'a>,
+    authority: Authority,
+    folder: tempfile::TempDir,
+    _east: TestGateway<'a>,
+}
+
+impl<'a> Secure<'a> {
+    /// `principals`: whom the east lets in.
+    fn build(lab: &'a Lab, principals: &str) -> Self {
+        let sites = Sites::build(lab, &[(&["ga"], &["ha"]), (&["gb"], &["hb"])]);
+        let authority = Authority::new();
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = authority.issue("east", &["10.99.0.2"]);
+        let config = folder.path().join("east.toml");
+        std::fs::write(&config, principals).expect("write the configuration");
+        let (config, ca) = (text(&config), authority.file());
+        let open = ["--allow-receive", "239.0.0.0/8", "--allow-send", "239.0.0.0/8"];
+        let arguments =
+            ["--config", config, "--listen", "10.99.0.2:8443", "--interface", "lan0", "--accept-links"];
+        let tls = ["--tls-client-ca", text(&ca)];
+        let all = [&arguments[..], &open[..], &own.flags()[..], &tls[..]].concat();
+        let east = TestGateway::start_on(lab, "gb", &all);
+        Secure { sites, authority, folder, _east: east }
+    }
+
+    /// The west's gateway, linked with `credentials`.
+    fn west(&self, credentials: &str) -> SiteGateway<'a> {
+        let link = format!(
+            "[[link]]\nname = \"east\"\nurl = \"wss://10.99.0.2:8443\"\ninterface = \"lan0\"\n{credentials}\n\
+             [[link.group]]\ngroup = \"{GROUP}\"\n"
+        );
+        self.sites.gateway("ga", 1, &link)
+    }
+
+    /// A file with a token.
+    fn token(&self, token: &str) -> String {
+        let path = self.folder.path().join("token");
+        std::fs::write(&path, format!("{token}\n")).expect("write the token");
+        format!("token-file = \"{}\"\n", path.display())
+    }
+
+    fn ca(&self) -> String {
+        format!("ca = \"{}\"\n", self.authority.file().display())
+    }
+
+    /// One datagram each way over the link.
+    fn converse(&self) {
+        let (west, east) = (self.sites.receiver("ha", GROUP), self.sites.receiver("hb", GROUP));
+        self.sites.sender("ha", GROUP).send(b"from the west");
+        assert_eq!(east.recv().payload, b"from the west");
+        self.sites.sender("hb", GROUP).send(b"from the east");
+        assert_eq!(west.recv_until(b"from the east").len(), 1, "its own, before");
+    }
+}
+
+/// Waits until the one link is refused or away for a reason of its own; the state and the reason.
+fn refusal(gateway: &SiteGateway<'_>) -> (String, String) {
+    let link = |status: &Value| list(status, "links")[0].clone();
+    let refused = |status: &Value| {
+        let link = link(status);
+        link["reason"].as_str().is_some_and(|reason| reason != "not connected yet")
+    };
+    let link = link(&gateway.status_with("a link that is refused", refused));
+    assert_eq!(number(&link["connections"]), 0, "{link:#}");
+    let word = |name: &str| link[name].as_str().unwrap_or("").to_owned();
+    (word("state"), word("reason"))
+}
+
+lab_test! {
+    fn a_link_over_tls_shows_its_token(lab) {
+        let digest = digest();
+        let secure = Secure::build(lab, &format!(
+            "[principals.west]\ntokens = [\"sha256:{digest}\"]\nlink = true\n"
+        ));
+        let west = secure.west(&(secure.ca() + &secure.token(TOKEN)));
+        west.ready(1);
+        secure.converse();
+        let log = west.inner().log();
+        assert!(!log.contains(TOKEN), "a token in the log");
+        drop(west);
+
+        // Nothing shown, something wrong, and an authority that did not sign the east's certificate.
+        let (state, reason) = refusal(&secure.west(&secure.ca()));
+        assert!(state == "refused" && reason.contains("token"), "{state}: {reason}");
+        let (state, reason) = refusal(&secure.west(&(secure.ca() + &secure.token("a guess"))));
+        assert!(state == "refused" && reason.contains("token"), "{state}: {reason}");
+        let stranger = Authority::new();
+        let (_, reason) = refusal(&secure.west(&format!("ca = \"{}\"", stranger.file().display())));
+        assert!(reason.contains("certificate"), "{reason}");
+    }
+}
+
+lab_test! {
+    fn a_link_over_tls_shows_its_certificate(lab) {
+        let secure = Secure::build(lab, "[principals.west]\ncertificates = [\"gateway.west.example\"]\nlink = true\n\n\
+            [principals.viewer]\ncertificates = [\"viewer.west.example\"]\nreceive = [\"239.0.0.0/8\"]\n");
+        let shown = |name: &str| {
+            let files = secure.authority.issue(name, &[&format!("{name}.west.example")]);
+            secure.ca() + &format!("client-cert = \"{}\"\nclient-key = \"{}\"\n", files.certificate.display(), files.key.display())
+        };
+        let west = secure.west(&shown("gateway"));
+        west.ready(1);
+        secure.converse();
+        drop(west);
+        // Somebody else whom the east knows, and who is no gateway to it.
+        let (state, reason) = refusal(&secure.west(&shown("viewer")));
+        assert!(state == "refused" && reason.contains("link"), "{state}: {reason}");
+    }
+}
