@@ -17,6 +17,7 @@ use crate::model::selector::InterfaceSelector;
 use crate::model::setting::RECEIVE_BUFFER;
 use crate::sys::random;
 use crate::tools::failure::Failure;
+use crate::tools::trust::token;
 use crate::tools::{log, serve};
 
 /// Bytes of receive buffer to ask for.
@@ -40,7 +41,6 @@ pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
         remote_interface,
         ttl,
         rate,
-        token_file,
         trust,
         log_format,
     } = arguments;
@@ -62,15 +62,17 @@ pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
         rate,
         ..one
     };
+    let name = LinkConfig::name_of(&url);
     let config = LinkConfig {
-        name: LinkConfig::name_of(&url),
-        url,
+        name,
         credentials: Credentials {
-            token_file,
+            token: token(&url, &trust)?,
+            token_file: trust.token_file,
             ca: trust.ca,
             client_cert: trust.client_cert,
             client_key: trust.client_key,
         },
+        url,
         groups: groups.into_iter().map(mirrored).collect(),
     };
     config.check().map_err(|error| Failure::Usage(error.to_string()))?;

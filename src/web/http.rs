@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, info};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
-use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::model::status::{GrantStatus, InterfaceStatus, SessionStatus};
 use crate::web::answer::{json, made, only_reading, readable_by_pages, text};
 use crate::web::asked::Asked;
 use crate::web::asking;
@@ -172,6 +172,14 @@ async fn answer(
                 .map(super::super::lan::interface::Interface::status)
                 .collect();
             json(server, &All { interfaces })
+        }
+        "/api/v1/grant" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            let (config, grant, name) = (server.config(), identity.grant(), &identity.principal.name);
+            json(server, &GrantStatus::new(name, identity.expires, grant, &config))
         }
         "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
         "/v1" => door::open(server, connection, request, &caller),

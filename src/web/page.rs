@@ -54,6 +54,7 @@ static FILES: &[(&str, &str)] = &files![
     "streams.js",
     "table.js",
     "target.js",
+    "token.js",
     "topology.js",
     "ts.js",
     "list.js",

@@ -186,6 +186,7 @@ impl Session {
             Action::Leave { stream } => self.leave(id, stream),
             Action::Credit { stream, datagrams } => self.grant(id, stream, datagrams),
             Action::OpenSend(open) => self.open_send(id, &open),
+            Action::OpenSendNamed(open) => self.open_send_named(id, open),
             Action::CloseSend { sender } => self.close_send(id, sender),
             Action::Auth { token } => return self.authenticate(id, &token),
             Action::Ping => self.egress.tell(&Notice::Pong(Pong { id })),
