@@ -25,7 +25,7 @@ pub struct AcceptArgs {
     )]
     pub accept_links: Option<bool>,
 
-    /// Announce this gateway to the local network by mDNS, as _wscast._tcp, for `wscast link --discover`
+    /// Announce this gateway to the local network by mDNS, as _wscast._tcp, so that its neighbours find it
     #[arg(
         long,
         value_name = "BOOL",

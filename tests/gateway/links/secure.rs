@@ -10,7 +10,7 @@ use crate::support::sites::{SiteGateway, Sites, list, number};
 use crate::support::tls::{Authority, text};
 
 const GROUP: &str = "239.1.2.3:5000";
-const TOKEN: &str = "a token of the west that nobody guesses";
+const TOKEN: &str = "a-token-of-the-west-that-nobody-guesses";
 
 /// The SHA-256 of [`TOKEN`], as `wscast token hash` prints it.
 fn digest() -> String {
@@ -109,7 +109,7 @@ lab_test! {
         // Nothing shown, something wrong, and an authority that did not sign the east's certificate.
         let (state, reason) = refusal(&secure.west(&secure.ca()));
         assert!(state == "refused" && reason.contains("token"), "{state}: {reason}");
-        let (state, reason) = refusal(&secure.west(&(secure.ca() + &secure.token("a guess"))));
+        let (state, reason) = refusal(&secure.west(&(secure.ca() + &secure.token("a-guess"))));
         assert!(state == "refused" && reason.contains("token"), "{state}: {reason}");
         let stranger = Authority::new();
         let (_, reason) = refusal(&secure.west(&format!("ca = \"{}\"", stranger.file().display())));
