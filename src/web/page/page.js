@@ -7,6 +7,7 @@ import { showInterfaces } from './interfaces.js';
 import { showSessions } from './sessions.js';
 import { showStreams } from './streams.js';
 import { parse, path } from './target.js';
+import { showTopology } from './topology.js';
 import { Viewer, showError } from './viewer.js';
 
 /** @typedef {import('./target.js').Target} Target */
@@ -84,6 +85,7 @@ watch((next) => {
   showGateway(next);
   showInterfaces(next);
   showStreams(next, follow);
+  showTopology(next);
   showSessions(next);
   const names = Object.keys(next.gateway.named_streams).map((name) => new Option(name));
   if ($('names').children.length !== names.length) $('names').replaceChildren(...names);
