@@ -261,6 +261,17 @@ impl Answer {
     /// Sends `request` as it is and reads the answer to its end; of a 101, the head alone.
     pub fn to(stream: &mut (impl Read + Write), request: &str) -> Self {
         stream.write_all(request.as_bytes()).expect("write the request");
+        Answer::parse(&Answer::read(stream))
+    }
+
+    /// The same; nothing where the connection ends without an answer.
+    pub fn if_any(stream: &mut (impl Read + Write), request: &str) -> Option<Self> {
+        stream.write_all(request.as_bytes()).ok()?;
+        let text = Answer::read(stream);
+        (!text.is_empty()).then(|| Answer::parse(&text))
+    }
+
+    fn read(stream: &mut impl Read) -> String {
         let mut bytes = Vec::new();
         let mut byte = [0];
         while !(bytes.ends_with(b"\r\n\r\n") && bytes.starts_with(b"HTTP/1.1 101 ")) {
@@ -270,7 +281,7 @@ impl Answer {
                 Ok(_) => bytes.push(byte[0]),
             }
         }
-        Answer::parse(&String::from_utf8_lossy(&bytes))
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     fn parse(text: &str) -> Self {
