@@ -116,3 +116,21 @@ lab_test! {
         assert!(reason.contains("certificate"), "{reason}");
     }
 }
+
+lab_test! {
+    fn a_link_over_tls_shows_its_certificate(lab) {
+        let secure = Secure::build(lab, "[principals.west]\ncertificates = [\"gateway.west.example\"]\nlink = true\n\n\
+            [principals.viewer]\ncertificates = [\"viewer.west.example\"]\nreceive = [\"239.0.0.0/8\"]\n");
+        let shown = |name: &str| {
+            let files = secure.authority.issue(name, &[&format!("{name}.west.example")]);
+            secure.ca() + &format!("client-cert = \"{}\"\nclient-key = \"{}\"\n", files.certificate.display(), files.key.display())
+        };
+        let west = secure.west(&shown("gateway"));
+        west.ready(1);
+        secure.converse();
+        drop(west);
+        // Somebody else whom the east knows, and who is no gateway to it.
+        let (state, reason) = refusal(&secure.west(&shown("viewer")));
+        assert!(state == "refused" && reason.contains("link"), "{state}: {reason}");
+    }
+}
