@@ -1,6 +1,7 @@
 // @ts-check
 // The gateway's own page: what runs, and a look into any stream. Plain modules, served under a CSP without any 'unsafe-...'.
 
+import { showAnnounced } from './announced.js';
 import { $, on } from './elements.js';
 import { named, showGateway, status, watch } from './gateway.js';
 import { showInterfaces } from './interfaces.js';
@@ -85,6 +86,7 @@ watch((next) => {
   showInterfaces(next);
   showStreams(next, follow);
   showSessions(next);
+  showAnnounced(follow);
   const names = Object.keys(next.gateway.named_streams).map((name) => new Option(name));
   if ($('names').children.length !== names.length) $('names').replaceChildren(...names);
   if (first && status) {
