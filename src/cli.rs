@@ -6,6 +6,7 @@
 mod capture;
 mod doctor;
 mod link;
+mod listening;
 mod manual;
 mod token;
 mod tools;
@@ -21,11 +22,13 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::capture::{RecordArgs, ReplayArgs, Speed};
 pub use self::doctor::DoctorArgs;
+pub use self::listening::ListeningArgs;
 pub use self::manual::{CompletionsArgs, ManArgs};
 pub use self::token::{SignArgs, TokenAction, TokenArgs};
 pub use self::trust::TrustArgs;
 use crate::model::config::{IoUring, LogFormat, LogLevel, Overrides};
 use crate::model::limits::LimitSetting;
+use crate::model::listener::ListenAddress;
 use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;
 use crate::model::setting::{
@@ -54,7 +57,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Make a running gateway read its configuration again, and say what came of it
     Reload(ReloadArgs),
     /// Read a configuration file, say what is wrong with it, and start nothing
@@ -99,15 +102,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "WSCAST_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// Address to listen on, repeatable; port 0 picks a free one [default: 127.0.0.1:8080]
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "WSCAST_LISTEN",
-        value_delimiter = ',',
-        value_parser = parse_listen
-    )]
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, repeatable: ADDR:PORT, where port 0 picks a free one, or unix:/PATH [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT", env = "WSCAST_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<ListenAddress>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub listening: ListeningArgs,
 
     /// Interface to join and send on, by name, address or index [default: what the routing table names]
     #[arg(long, value_name = "NAME|ADDRESS|INDEX", env = "WSCAST_INTERFACE")]
@@ -212,6 +213,9 @@ impl ServeArgs {
     /// What the flags and the environment say, `config` apart.
     pub fn overrides(self) -> Overrides {
         Overrides {
+            tls: self.listening.tls(),
+            trusted_proxy: self.listening.trusted_proxy,
+            proxy_protocol: self.listening.proxy_protocol,
             listen: self.listen,
             interface: self.interface,
             allow_receive: self.allow_receive,

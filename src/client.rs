@@ -31,7 +31,9 @@ mod queue;
 mod registry;
 mod sender;
 mod subscription;
+mod token_file;
 mod trust;
+mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,19 +42,22 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::model::control::{Join, OpenSend, Token};
+use crate::model::control::{Join, JoinNamed, OpenSend, OpenSendNamed, Token};
 
 pub use error::{ClientError, SendError};
 pub use queue::{Datagram, Event, Loss, LossPlace, Losses};
 pub use sender::{Replies, Sender};
 pub use subscription::Subscription;
+pub use token_file::{LARGEST_TOKEN_FILE, TokenFile, TokenFileError};
 pub use trust::{Identity, Protected, Trust, TrustError};
 
 use connection::Connection;
 use dial::Address;
+pub(crate) use dial::authorize;
 use queue::Queue;
 use registry::{Registry, Request};
 use sender::SenderState;
+use wanted::{WantedSender, WantedStream};
 
 /// Datagrams from all senders that wait to be written to the connection; a sender waits for room.
 const SENDING: usize = 256;
@@ -149,11 +154,23 @@ impl Gateway {
     /// [`ClientError::Denied`] where the gateway refuses, or what ended the connection. While the connection is away, it
     /// waits; joins that come too fast for the gateway are repeated a little later.
     pub async fn join(&self, join: Join) -> Result<Subscription, ClientError> {
+        self.subscribe(WantedStream::Group(join)).await
+    }
+
+    /// Hears a stream that the gateway's configuration names; waits for the gateway's answer.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join); a name that is not there, or that this client may not see, is denied.
+    pub async fn join_named(&self, join: JoinNamed) -> Result<Subscription, ClientError> {
+        self.subscribe(WantedStream::Named(join)).await
+    }
+
+    async fn subscribe(&self, wanted: WantedStream) -> Result<Subscription, ClientError> {
         let queue = self.queue();
         let (answer, answered) = oneshot::channel();
         let key = self.key();
-        let group = join.group;
-        self.ask(Request::Join { key, join: Box::new(join), queue: Arc::clone(&queue), answer })?;
+        let group = wanted.group();
+        self.ask(Request::Join { key, wanted: Box::new(wanted), queue: Arc::clone(&queue), answer })?;
         // Made before the answer: who stops waiting leaves by dropping it.
         let subscription = Subscription::new(key, group, queue, self.requests.clone());
         answered.await.map_err(|_| self.reason())??;
@@ -165,14 +182,26 @@ impl Gateway {
     /// # Errors
     /// As [`join`](Self::join).
     pub async fn sender(&self, open: OpenSend) -> Result<Sender, ClientError> {
+        self.open(WantedSender::Group(open)).await
+    }
+
+    /// Opens a sender to a stream that the gateway's configuration names; waits for the gateway's answer.
+    ///
+    /// # Errors
+    /// As [`join_named`](Self::join_named).
+    pub async fn sender_named(&self, open: OpenSendNamed) -> Result<Sender, ClientError> {
+        self.open(WantedSender::Named(open)).await
+    }
+
+    async fn open(&self, wanted: WantedSender) -> Result<Sender, ClientError> {
         let queue = self.queue();
         let state = Arc::new(SenderState::default());
         let (answer, answered) = oneshot::channel();
         let key = self.key();
-        let group = open.group;
+        let group = wanted.group();
         let request = Request::Open {
             key,
-            open: Box::new(open),
+            wanted: Box::new(wanted),
             queue: Arc::clone(&queue),
             state: Arc::clone(&state),
             answer,

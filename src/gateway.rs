@@ -8,23 +8,20 @@ pub mod vitals;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::gateway::memory::Marks;
 use crate::gateway::setup::SetupError;
-use crate::gateway::vitals::{Heart, Pulse, Vitals};
+use crate::gateway::vitals::Vitals;
 use crate::hub::announcing;
 use crate::hub::echo::Senders;
 use crate::hub::hub::Hub;
@@ -34,16 +31,20 @@ use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
 use crate::link::links::Links;
 use crate::model::config::{Config, IoUring};
+use crate::model::listener::Listener;
 use crate::model::status::ConfigurationStatus;
 use crate::sys::random;
 use crate::sys::uring::SendRing;
+use crate::web::acceptor::Acceptor;
 use crate::web::admission::Admission;
 use crate::web::answers::Answers;
 use crate::web::asking::Callers;
 use crate::web::facts::{Facts, ShardCommand};
-use crate::web::refusal::Refusal;
+use crate::web::heart::Pulse;
+use crate::web::listening::{ListenError, Listening};
 use crate::web::server::Server;
 use crate::web::setup::Setup;
+use crate::web::tls::{Tls, TlsError};
 
 /// A running gateway.
 pub struct Gateway {
@@ -58,6 +59,7 @@ pub struct Gateway {
     pulses: Vec<Pulse>,
     /// From where on memory is short.
     marks: Arc<Marks>,
+    tls: Option<Arc<Tls>>,
 }
 
 struct Shard {
@@ -80,13 +82,11 @@ struct Common {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A listener could not be had.
-    #[error("listening on {address}: {reason}")]
-    Bind {
-        /// Where.
-        address: SocketAddr,
-        /// What is wrong, and how to mend it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Bind(#[from] ListenError),
+    /// TLS could not be had: its files, mostly.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// `io-uring = on`, and the kernel has none for us.
     #[error("opening an io_uring: {0}; the kernel or the container forbids it: leave --io-uring at auto")]
     IoUring(#[source] io::Error),
@@ -98,14 +98,8 @@ pub enum StartError {
     Shard(#[source] io::Error),
 }
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Commands that wait for a shard.
 const COMMANDS: usize = 1024;
-/// Refusals under way at once; a connection beyond is dropped without a word.
-const REFUSALS: usize = 64;
-/// How long a refused connection may take to read why.
-const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// How long shutting down waits for conversations to end in order.
 const STOPPING: Duration = Duration::from_secs(8);
 
@@ -116,9 +110,10 @@ impl Gateway {
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let now = Instant::now();
-        let listeners =
-            config.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-        let listen = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let tls = config.tls.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+        let listeners: Vec<Listening> =
+            config.listen.iter().cloned().map(Listening::open).collect::<Result<_, _>>()?;
+        let listen = listeners.iter().map(|listening| listening.listener.clone()).collect();
         let setup = setup::prepare(config)?;
         let config = setup.config.clone();
         let pressure = Arc::new(Pressure::default());
@@ -161,8 +156,16 @@ impl Gateway {
         let ways = shards.iter().map(|shard| shard.commands.clone()).collect();
         // Set here only, before anybody can connect.
         let _ = facts.shards.set(ways);
+        let doors = shards.iter().map(|shard| (shard.commands.clone(), Arc::clone(&shard.connections)));
+        let door = Arc::new(Acceptor {
+            facts: Arc::clone(&facts),
+            shards: doors.collect(),
+            tls: tls.clone(),
+            trusted: config.trusted_proxies.clone(),
+            greeting: config.limits.tls_time,
+            refusals: Acceptor::refusals(),
+        });
         let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
-        let refusals = Arc::new(Semaphore::new(REFUSALS));
         let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
         let (watched, draining) = (Arc::clone(&marks), facts.draining.clone());
         acceptor.spawn(async move {
@@ -171,34 +174,37 @@ impl Gateway {
                 () = draining.cancelled() => {}
             }
         });
-        for listener in listeners {
-            let (pulse, mut heart) = Pulse::new();
+        for listening in listeners {
+            let (pulse, heart) = Pulse::new();
             pulses.push(pulse);
-            let door = Door {
-                facts: Arc::clone(&facts),
-                admission: Arc::clone(&facts.admission),
-                shards: shards
-                    .iter()
-                    .map(|shard| (shard.commands.clone(), Arc::clone(&shard.connections)))
-                    .collect(),
-                refusals: Arc::clone(&refusals),
-            };
-            let draining = facts.draining.clone();
+            let (door, draining) = (Arc::clone(&door), facts.draining.clone());
             acceptor.spawn(async move {
                 tokio::select! {
-                    () = door.accept(listener, &mut heart) => {}
+                    () = door.run(listening, heart) => {}
                     () = draining.cancelled() => {}
                 }
             });
         }
         let running = tokio::sync::Mutex::new(config);
-        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, marks })
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, marks, tls })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.facts.listen.iter().filter_map(|listener| listener.at.tcp()).collect()
+    }
+
+    /// Its listeners, as [`Gateway::addresses`], with what is spoken there; unix sockets too.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
         &self.facts.listen
+    }
+
+    /// What listeners that do speak TLS with.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// What asks whether it gets round.
@@ -275,107 +281,6 @@ impl Shard {
         })?;
         Ok(Shard { commands, connections: Arc::default(), thread })
     }
-}
-
-/// What stands at a listener.
-struct Door {
-    facts: Arc<Facts>,
-    admission: Arc<Admission>,
-    shards: Vec<(mpsc::Sender<ShardCommand>, Arc<AtomicUsize>)>,
-    refusals: Arc<Semaphore>,
-}
-
-impl Door {
-    async fn accept(&self, listener: TcpListener, heart: &mut Heart) {
-        const SHORTEST: Duration = Duration::from_millis(10);
-        const LONGEST: Duration = Duration::from_secs(1);
-        let mut pause = SHORTEST;
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = heart.beat() => continue,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = SHORTEST;
-                    self.admit(stream, peer).await;
-                }
-                // Out of descriptors, mostly: the connection stays in the backlog, so trying at once would spin.
-                Err(error) => {
-                    warn!(%error, "accepting a connection: trying again in {pause:?}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST);
-                }
-            }
-        }
-    }
-
-    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
-        let mut admitted = match self.admission.admit(peer.ip(), Instant::now()) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                debug!(%peer, %refusal, "connection refused");
-                self.refuse(stream, &refusal);
-                return;
-            }
-        };
-        let least = self.shards.iter().min_by_key(|(_, connections)| connections.load(Ordering::Relaxed));
-        let Some((commands, connections)) = least else { return };
-        admitted.served_by(Arc::clone(connections));
-        match stream.into_std() {
-            Ok(stream) => {
-                let _ = commands.send(ShardCommand::Serve(stream, peer, admitted)).await;
-            }
-            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
-        }
-    }
-
-    /// Says why and ends in order; a reset would take the words back.
-    fn refuse(&self, mut stream: TcpStream, refusal: &Refusal) {
-        let status = refusal.status().as_u16();
-        let mut turned_away = self.facts.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
-        *turned_away.entry(status).or_default() += 1;
-        drop(turned_away);
-        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        let bytes = refusal.bytes();
-        tokio::spawn(async move {
-            let goodbye = async {
-                stream.write_all(&bytes).await?;
-                stream.shutdown().await?;
-                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-            };
-            let _ = tokio::time::timeout(REFUSAL_TIME, goodbye).await;
-            drop(permit);
-        });
-    }
-}
-
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
-        // For a quick restart. Without SO_REUSEPORT: a second gateway on the port must fail, not share.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| {
-        let port = address.port();
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "port {port} is already in use: see by whom with `ss -ltnp 'sport = :{port}'`, or choose another with \
-                 --listen"
-            ),
-            io::ErrorKind::AddrNotAvailable => {
-                format!("{} is not an address of this host: see `ip address`", address.ip())
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("port {port} needs CAP_NET_BIND_SERVICE: choose one above 1023 with --listen")
-            }
-            _ => error.to_string(),
-        };
-        StartError::Bind { address, reason }
-    })
 }
 
 /// Tries whether io_uring can be had; what the status says of it.

@@ -11,7 +11,7 @@ use wscast::tools::{
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(arguments),
+        Command::Serve(arguments) => serve::run(*arguments),
         Command::Reload(arguments) => reload::run(arguments),
         Command::CheckConfig { file } => check_config::run(&file),
         Command::Demo(arguments) => demo::run(&arguments),

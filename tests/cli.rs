@@ -64,8 +64,16 @@ fn the_example_has_every_key_with_its_default() {
         .filter_map(|line| line.split([' ', '[']).next())
         .collect();
     assert!(flags.len() > 10, "{help}");
-    assert!(EXAMPLE.contains("\n# player = ") && EXAMPLE.contains("\n# control = "), "files that few have");
-    for flag in flags.iter().filter(|flag| !["config", "limit", "help", "player", "control"].contains(flag)) {
+    for file in ["player", "control", "[tls]"] {
+        let (key, table) = (format!("\n# {file} = "), format!("\n# {file}\n"));
+        assert!(EXAMPLE.contains(&key) || EXAMPLE.contains(&table), "files that few have: {file}");
+    }
+    for flag in flags.iter().filter(|flag| flag.starts_with("tls-") || **flag == "dev-cert") {
+        let key = flag.strip_prefix("tls-").unwrap_or(flag);
+        assert!(EXAMPLE.contains(&format!("\n# {key} = ")), "{key} is not in the example");
+    }
+    let apart = ["config", "limit", "help", "player", "control", "dev-cert"];
+    for flag in flags.iter().filter(|flag| !apart.contains(flag) && !flag.starts_with("tls-")) {
         assert!(EXAMPLE.contains(&format!("\n{flag} = ")), "{flag} is not in the example");
     }
     for name in NAMES {
@@ -78,7 +86,7 @@ fn the_example_has_every_key_with_its_default() {
         (example.threads, example.io_uring, example.receive_buffer, example.max_ttl, example.linger),
         (default.threads, default.io_uring, default.receive_buffer, default.max_ttl, default.linger)
     );
-    assert_eq!((example.log_format, example.listen[0]), (default.log_format, default.listen[0]));
+    assert_eq!((example.log_format, &example.listen[0]), (default.log_format, &default.listen[0]));
     assert_eq!(example.log_level, default.log_level);
 }
 

@@ -66,6 +66,9 @@ fn measure_parts(gateway: &Path, server: &str, load: &Load) -> Outcome<Value> {
     if on_each.is_some() {
         sink.arg("--v1");
     }
+    if server.contains(" --tls") || server.contains(" --dev-cert") {
+        sink.arg("--tls");
+    }
     let mut sink = Process::start(sink)?;
     if sink.line()? != "READY" {
         return Err("the clients did not come in".into());

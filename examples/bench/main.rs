@@ -4,7 +4,12 @@
 //! datagrams, `sink` is many WebSocket clients that check every number, `floor` and `naive` are rivals. `run` puts them
 //! together and prints the table, `sweep` measures growth.
 
+#[path = "../../tests/support/anybody.rs"]
+#[allow(unreachable_pub)]
+mod anybody;
 mod floor;
+mod floor_tls;
+mod line;
 mod load;
 mod measure;
 mod naive;
@@ -127,6 +132,9 @@ pub(crate) struct SinkArguments {
     /// Clients
     #[arg(long)]
     pub(crate) clients: usize,
+    /// Speak TLS, with whoever it is
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Speak wscast.v1, with all groups on each connection
     #[arg(long)]
     pub(crate) v1: bool,
@@ -146,6 +154,9 @@ pub(crate) struct RelayArguments {
     /// Where to listen
     #[arg(long)]
     pub(crate) listen: SocketAddr,
+    /// Speak TLS, for the floor
+    #[arg(long)]
+    pub(crate) tls: bool,
 }
 
 #[derive(clap::Args)]
@@ -201,6 +212,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().part {
         Part::Source(arguments) => source::run(&arguments),
         Part::Sink(arguments) => sink::run(&arguments),
+        Part::Floor(arguments) if arguments.tls => floor_tls::run(&arguments),
         Part::Floor(arguments) => floor::run(&arguments),
         Part::Naive(arguments) => naive::run(&arguments),
         Part::Run(arguments) => run::run(&arguments),

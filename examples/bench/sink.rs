@@ -1,16 +1,17 @@
 //! Many WebSocket clients on one thread: every number on every connection is checked, some messages timed.
 
 use std::cell::RefCell;
-use std::io;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, ReadBuf};
 use wscast::model::frame::written_header_length;
 use wscast::model::record::{Origin, Records};
 
+use crate::line::Line;
 use crate::{Outcome, STAMP, SinkArguments, clock, nth_group};
 
 /// Bytes read at once.
@@ -115,8 +116,8 @@ fn report(totals: &mut Totals) -> Value {
 }
 
 /// A connection after its handshake, and what came right behind that.
-async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect(arguments.server).await?;
+async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(Line, Vec<u8>)> {
+    let mut stream = Line::connect(arguments.server, arguments.tls).await?;
     stream
         .write_all(
             format!(
@@ -145,7 +146,7 @@ async fn open(arguments: &SinkArguments, path: &str) -> Outcome<(TcpStream, Vec<
 }
 
 /// Joins every group on one connection, and waits for the answers.
-async fn join(arguments: &SinkArguments, stream: &mut TcpStream, kept: &mut Vec<u8>) -> Outcome<()> {
+async fn join(arguments: &SinkArguments, stream: &mut Line, kept: &mut Vec<u8>) -> Outcome<()> {
     let first = arguments.group.ok_or("no group")?;
     let mut said = Vec::new();
     for number in 0..arguments.streams {
@@ -180,19 +181,23 @@ async fn join(arguments: &SinkArguments, stream: &mut TcpStream, kept: &mut Vec<
 /// Reads one connection.
 async fn read(
     mut client: Client,
-    stream: TcpStream,
+    mut stream: Line,
     totals: Rc<RefCell<Totals>>,
     scratch: Rc<RefCell<Vec<u8>>>,
 ) {
     let Client { number, numbers, kept } = &mut client;
-    while stream.readable().await.is_ok() {
-        let mut scratch = scratch.borrow_mut();
-        let length = match stream.try_read(&mut scratch) {
-            Ok(0) => break,
+    loop {
+        // The room is shared, and nobody else has its turn between the read and the look at what was read.
+        let read = poll_fn(|context| {
+            let mut scratch = scratch.borrow_mut();
+            let mut room = ReadBuf::new(&mut scratch);
+            Pin::new(&mut stream).poll_read(context, &mut room).map_ok(|()| room.filled().len())
+        });
+        let length = match read.await {
+            Ok(0) | Err(_) => break,
             Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => break,
         };
+        let scratch = scratch.borrow();
         let (now, stamp) = (Instant::now(), clock());
         let mut totals = totals.borrow_mut();
         let before = totals.frames;

@@ -48,10 +48,6 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "ORIGIN", requires = "gateway")]
     pub origin: Option<String>,
 
-    /// Ask the gateway with this token
-    #[arg(long, value_name = "TOKEN", requires = "gateway", env = "WSCAST_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-
     #[command(flatten)]
     #[allow(missing_docs)]
     pub trust: TrustArgs,

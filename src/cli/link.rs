@@ -3,8 +3,6 @@
 // The doc comments here are the help text: a terminal shows no links.
 #![allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links)]
 
-use std::path::PathBuf;
-
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
@@ -63,10 +61,6 @@ pub struct LinkArgs {
     /// What may pass each way, for each group, as 20Mbit/s
     #[arg(long, value_name = "RATE", default_value_t = DEFAULT_RATE, value_parser = parse_rate)]
     pub rate: u64,
-
-    /// File whose first line is the token that the gateway wants
-    #[arg(long, value_name = "FILE", env = "WSCAST_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
 
     /// Whom to trust, and who to be.
     #[command(flatten)]

@@ -18,6 +18,7 @@ use crate::model::source::parse_source;
   wscast listen 239.1.2.3:5000
   wscast listen 239.1.2.3:5000 --raw | ffplay -
   wscast listen 10.0.0.5@232.1.2.3:5000 --interface eth0 --count 10 --hex
+  wscast listen wss://gateway.lan/streams/camera --token-file token
   wscast listen ws://gateway.lan:8080/udp/239.1.2.3:5000 --raw > recording.ts
       Over wscast.v1: tells what is lost, and comes back when the connection is lost.")]
 pub struct ListenArgs {
@@ -77,7 +78,7 @@ pub struct ListenArgs {
   wscast send ws://gateway.lan:8080/udp/239.1.2.3:5000 --line
   wscast send 239.1.2.3:5000 --interface eth0 --ttl 4 --size 1316 --rate 500 recording.ts")]
 pub struct SendArgs {
-    /// GROUP:PORT, or a gateway's ws[s]://HOST:PORT/udp/GROUP:PORT to send through it
+    /// GROUP:PORT, or a gateway's ws[s]://HOST:PORT/udp/GROUP:PORT or /streams/NAME to send through it
     #[arg(value_parser = parse_send_target)]
     pub target: SendTarget,
 

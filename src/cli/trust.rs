@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Whom to trust at a wss:// URL, and who to be there.
+/// Whom to trust at a gateway, and who to be there.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TrustArgs {
     /// Trust the certificate authorities in this PEM file, for wss:// [default: those of the system]
@@ -18,4 +18,8 @@ pub struct TrustArgs {
     /// The key of --client-cert, PEM
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
+
+    /// File whose first line is the token that the gateway wants; without it, WSCAST_TOKEN may have the token
+    #[arg(long, value_name = "FILE", env = "WSCAST_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use super::{ClientError, Link, Options, Trust};
-use crate::model::control::Notice;
+use crate::model::control::{Notice, Token};
 
 /// Connecting, the answer and `hello` take this long at most.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -94,10 +94,8 @@ impl Address {
             self.url.as_str().into_client_request().map_err(|_| wrong("write ws://HOST:PORT"))?;
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("wscast.v1"));
         if let Some(token) = &options.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0))
-                .map_err(|_| wrong("a token has no line ends and control characters"))?;
-            value.set_sensitive(true);
-            request.headers_mut().insert("authorization", value);
+            authorize(&mut request, token)
+                .ok_or_else(|| wrong("a token has no line ends and control characters"))?;
         }
         Ok(request)
     }
@@ -133,6 +131,14 @@ impl Welcome {
     pub(super) fn link(&self) -> Link {
         Link::Up { gateway: self.gateway.as_str().into(), version: self.version.as_str().into() }
     }
+}
+
+/// Puts a token where it travels; `None` where it can't.
+pub(crate) fn authorize(request: &mut Request, token: &Token) -> Option<()> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0)).ok()?;
+    value.set_sensitive(true);
+    request.headers_mut().insert("authorization", value);
+    Some(())
 }
 
 /// Connects and waits for `hello`.

@@ -13,12 +13,12 @@ use super::ClientError;
 use super::dial::Welcome;
 use super::queue::{Event, Loss, LossPlace, Queue};
 use super::sender::SenderState;
+use super::wanted::{WantedSender, WantedStream};
 use crate::model::control::{
-    Action, Command, ErrorCode, ErrorNotice, Join, Joined, LossCause, Lost, Notice, OpenSend, Resume,
-    SenderOpened, StateChanged,
+    Action, Command, ErrorCode, ErrorNotice, Joined, LossCause, Lost, Notice, Resume, SenderOpened,
+    StateChanged,
 };
 use crate::model::record::{Origin, Record, RecordError, Records};
-use crate::model::request::Replay;
 
 use standing::{Again, Opened, Running, Subscribed, datagram, takes_sequences};
 
@@ -27,9 +27,9 @@ pub(super) type Answer = oneshot::Sender<Result<(), ClientError>>;
 /// What a program wants; `key` names its subscription or sender for ever.
 #[derive(Debug)]
 pub(super) enum Request {
-    Join { key: u64, join: Box<Join>, queue: Arc<Queue>, answer: Answer },
+    Join { key: u64, wanted: Box<WantedStream>, queue: Arc<Queue>, answer: Answer },
     Leave(u64),
-    Open { key: u64, open: Box<OpenSend>, queue: Arc<Queue>, state: Arc<SenderState>, answer: Answer },
+    Open { key: u64, wanted: Box<WantedSender>, queue: Arc<Queue>, state: Arc<SenderState>, answer: Answer },
     Close(u64),
     Goodbye(oneshot::Sender<()>),
 }
@@ -53,11 +53,11 @@ impl Registry {
     /// Takes note of what the program wants. [`Request::Goodbye`] is not its business.
     pub(super) fn take(&mut self, request: Request) {
         match request {
-            Request::Join { key, join, queue, answer } => {
-                let (join, answer) = (*join, Some(answer));
+            Request::Join { key, wanted, queue, answer } => {
+                let (wanted, answer) = (*wanted, Some(answer));
                 let again = Again::default();
                 let subscribed = Subscribed {
-                    join,
+                    wanted,
                     queue,
                     answer,
                     streams: Vec::new(),
@@ -69,11 +69,11 @@ impl Registry {
                 self.ask_join(key);
             }
             Request::Leave(key) => self.leave(key),
-            Request::Open { key, open, queue, state, answer } => {
-                let (open, answer, interface) = (*open, Some(answer), "".into());
+            Request::Open { key, wanted, queue, state, answer } => {
+                let (wanted, answer, interface) = (*wanted, Some(answer), "".into());
                 let again = Again::default();
                 self.senders
-                    .insert(key, Opened { open, queue, state, answer, number: None, interface, again });
+                    .insert(key, Opened { wanted, queue, state, answer, number: None, interface, again });
                 self.ask_open(key);
             }
             Request::Close(key) => {
@@ -223,20 +223,21 @@ impl Registry {
             return;
         };
         subscribed.again.at = None;
-        let mut join = subscribed.join.clone();
-        if let Some(ended) = &subscribed.ended {
-            // What came before the break is not wanted a second time.
-            join.replay = Replay::None;
-            join.resume = Some(ended.clone()).filter(|ended| ended.gateway == welcome.gateway);
-        }
-        self.command(Some(key), Action::Join(Box::new(join)));
+        let action = match &subscribed.ended {
+            Some(ended) => {
+                let same = Some(ended.clone()).filter(|ended| ended.gateway == welcome.gateway);
+                subscribed.wanted.again(same)
+            }
+            None => subscribed.wanted.action(),
+        };
+        self.command(Some(key), action);
     }
 
     fn ask_open(&mut self, key: u64) {
         let Some(opened) = self.senders.get_mut(&key) else { return };
         opened.again.at = None;
-        let open = opened.open.clone();
-        self.command(Some(key), Action::OpenSend(open));
+        let action = opened.wanted.action();
+        self.command(Some(key), action);
     }
 
     fn leave(&mut self, key: u64) {

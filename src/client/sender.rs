@@ -18,7 +18,7 @@ use crate::model::group::Group;
 #[derive(Debug)]
 pub struct Sender {
     key: u64,
-    group: Group,
+    group: Option<Group>,
     state: Arc<SenderState>,
     replies: Option<Replies>,
     requests: mpsc::UnboundedSender<Request>,
@@ -55,7 +55,7 @@ struct Open {
 impl Sender {
     pub(super) fn new(
         key: u64,
-        group: Group,
+        group: Option<Group>,
         state: Arc<SenderState>,
         queue: Arc<Queue>,
         requests: mpsc::UnboundedSender<Request>,
@@ -100,9 +100,9 @@ impl Sender {
         self.replies.take()
     }
 
-    /// The group.
+    /// The group; `None` where it was asked for by a name.
     #[must_use]
-    pub fn group(&self) -> Group {
+    pub fn group(&self) -> Option<Group> {
         self.group
     }
 }

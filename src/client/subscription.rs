@@ -15,7 +15,7 @@ use crate::model::group::Group;
 #[derive(Debug)]
 pub struct Subscription {
     key: u64,
-    group: Group,
+    group: Option<Group>,
     queue: Arc<Queue>,
     requests: mpsc::UnboundedSender<Request>,
 }
@@ -23,7 +23,7 @@ pub struct Subscription {
 impl Subscription {
     pub(super) fn new(
         key: u64,
-        group: Group,
+        group: Option<Group>,
         queue: Arc<Queue>,
         requests: mpsc::UnboundedSender<Request>,
     ) -> Subscription {
@@ -51,9 +51,9 @@ impl Subscription {
         self.queue.losses()
     }
 
-    /// The group.
+    /// The group; `None` where it was asked for by a name.
     #[must_use]
-    pub fn group(&self) -> Group {
+    pub fn group(&self) -> Option<Group> {
         self.group
     }
 }

@@ -14,6 +14,7 @@ use crate::model::changes::Changes;
 use crate::model::config::Config;
 use crate::model::status::LastReload;
 use crate::web::facts::ShardCommand;
+use crate::web::tls::TlsError;
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub enum ReloadError {
     /// What it names could not be had; nothing has changed.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// A certificate or key could not be had; nothing has changed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A shard did not take it over in time; it will when it gets round.
     #[error(
         "shard {shard} has not taken the configuration over within {} s; it will when it gets round",
@@ -58,6 +62,10 @@ impl Gateway {
         let setup = setup::prepare(config.without_restart(&running)).inspect_err(|error| {
             self.note_refused_reload(&error.to_string());
         })?;
+        // The last that can fail. The files may be others although their names are not.
+        if let (Some(tls), Some(settings)) = (&self.tls, &setup.config.tls) {
+            tls.reload(settings).inspect_err(|error| self.note_refused_reload(&error.to_string()))?;
+        }
         let setup = Arc::new(setup);
         let now = Instant::now();
         if !changes.is_empty() {

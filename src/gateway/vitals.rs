@@ -6,18 +6,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::web::facts::ShardCommand;
-
-/// The side of a loop that asks whether it gets round.
-#[derive(Clone, Debug)]
-pub struct Pulse {
-    ask: mpsc::Sender<oneshot::Sender<()>>,
-}
-
-/// The side that answers, one of the things that its loop waits for.
-#[derive(Debug)]
-pub struct Heart {
-    asked: mpsc::Receiver<oneshot::Sender<()>>,
-}
+use crate::web::heart::Pulse;
 
 /// Asks all shards and listeners of a gateway.
 #[derive(Clone, Debug)]
@@ -35,32 +24,6 @@ pub enum Stuck {
     /// A listener, in the order of the configuration.
     #[error("listener {0}")]
     Listener(usize),
-}
-
-impl Pulse {
-    /// Both sides.
-    #[must_use]
-    pub fn new() -> (Self, Heart) {
-        let (ask, asked) = mpsc::channel(1);
-        (Pulse { ask }, Heart { asked })
-    }
-
-    async fn beats(&self) -> Option<()> {
-        let (answer, beaten) = oneshot::channel();
-        self.ask.send(answer).await.ok()?;
-        beaten.await.ok()
-    }
-}
-
-impl Heart {
-    /// Waits to be asked, and answers. Cancelled without loss.
-    pub async fn beat(&mut self) {
-        match self.asked.recv().await {
-            // Who asked may have lost patience.
-            Some(answer) => drop(answer.send(())),
-            None => std::future::pending().await,
-        }
-    }
 }
 
 impl Vitals {

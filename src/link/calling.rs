@@ -4,13 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
-use crate::client::{self, Identity, Options, Trust};
+use crate::client::{self, Identity, Options, TokenFile, Trust};
 use crate::link::connection::{self, End};
 use crate::link::exchange::Exchange;
 use crate::link::link::{Link, Place, Standing};
-use crate::model::control::Token;
 use crate::model::link::message::{Answer, Call, LinkMessage, Opened};
 use crate::model::link::{Credentials, LinkConfig};
 use crate::sys::random;
@@ -85,7 +84,7 @@ async fn connect(exchange: &Exchange, link: &Rc<Link>, config: &LinkConfig) -> R
         match opened {
             Opened::Mirrored { interface } => debug!(link = link.name, channel, interface, "mirrored"),
             Opened::Refused { error } => {
-                tracing::warn!(link = link.name, channel, error, "the other gateway does not mirror a group");
+                warn!(link = link.name, channel, error, "the other gateway does not mirror a group");
             }
         }
     }
@@ -95,23 +94,23 @@ async fn connect(exchange: &Exchange, link: &Rc<Link>, config: &LinkConfig) -> R
 
 /// Reads what the link shows and trusts.
 fn options(config: &LinkConfig) -> Result<Options, String> {
-    let Credentials { token_file, ca, client_cert, client_key } = &config.credentials;
-    let token = token_file.as_deref().map(|file| {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("reading the token in {}: {error}", file.display()))?;
-        let line = text.lines().next().unwrap_or("").trim();
-        if line.is_empty() {
-            Err(format!("{} holds no token in its first line", file.display()))
-        } else {
-            Ok(Token(line.to_owned()))
+    let Credentials { token_file, token, ca, client_cert, client_key } = &config.credentials;
+    let token = match token_file {
+        None => token.clone(),
+        Some(file) => {
+            let read = TokenFile::read(file).map_err(|error| error.to_string())?;
+            if let Some(warning) = read.warning(file) {
+                warn!(link = config.name, "{warning}");
+            }
+            Some(read.token)
         }
-    });
+    };
     let trust = config.url.starts_with("wss://").then(|| {
         let identity = client_cert.as_deref().zip(client_key.as_deref());
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
         Trust::read(ca.as_deref(), identity).map_err(|error| error.to_string())
     });
-    Ok(Options { token: token.transpose()?, trust: trust.transpose()?, ..Options::default() })
+    Ok(Options { token, trust: trust.transpose()?, ..Options::default() })
 }
 
 fn jittered() -> Duration {

@@ -37,6 +37,8 @@ impl Changes {
         // Every field by name: a new one does not compile before it says what a reload does with it.
         let Config {
             listen,
+            tls,
+            trusted_proxies,
             interface,
             policy,
             allow_host,
@@ -75,6 +77,7 @@ impl Changes {
             ("linger", *linger != running.linger),
             ("player", *player != running.player),
             ("streams", *streams != running.streams),
+            ("tls", *tls != running.tls && tls.is_some() == running.tls.is_some()),
             // What flags say for whoever shows nothing is among them too, and named above.
             ("principals", *principals != running.principals && !receive && !send),
             ("jwt", *jwt != running.jwt),
@@ -93,6 +96,8 @@ impl Changes {
         }
         for (name, differs) in [
             ("listen", *listen != running.listen),
+            ("tls", tls.is_some() != running.tls.is_some()),
+            ("trusted-proxy", *trusted_proxies != running.trusted_proxies),
             ("threads", *threads != running.threads),
             ("io-uring", *io_uring != running.io_uring),
             ("log-format", *log_format != running.log_format),
@@ -123,6 +128,8 @@ impl Config {
     pub fn without_restart(self, running: &Config) -> Config {
         Config {
             listen: running.listen.clone(),
+            tls: self.tls.filter(|_| running.tls.is_some()).or_else(|| running.tls.clone()),
+            trusted_proxies: running.trusted_proxies.clone(),
             threads: running.threads,
             io_uring: running.io_uring,
             log_format: running.log_format,

@@ -14,7 +14,9 @@ use super::group::Group;
 use super::jwt::JwtRules;
 use super::limits::{LimitError, LimitSetting, Limits};
 use super::link::{LinkConfig, LinkError, MOST_LINKS};
+use super::listener::{ListenAddress, Listener, ListenerParts};
 use super::policy::{Policy, ReceiveRule, Spec};
+use super::prefix::AddressPrefix;
 use super::principal::Principals;
 use super::selector::InterfaceSelector;
 pub use super::setting::{IoUring, LogFormat, LogLevel};
@@ -24,13 +26,18 @@ use super::setting::{
 };
 use super::source::SourceFilter;
 use super::status::NamedStreamStatus;
+use super::tls::{TlsParts, TlsSettings, TlsSettingsError};
 use super::transport::Transport;
 
 /// A gateway's configuration, complete and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where it listens, at least one address; port 0 picks a free one. Default 127.0.0.1:8080.
-    pub listen: Vec<SocketAddr>,
+    /// Where it listens, at least one; port 0 picks a free one. Default 127.0.0.1:8080.
+    pub listen: Vec<Listener>,
+    /// What listeners that do speak TLS with.
+    pub tls: Option<TlsSettings>,
+    /// Who may say for whom it connects: in a header of the PROXY protocol, or in `Forwarded` and `X-Forwarded-For`.
+    pub trusted_proxies: Vec<AddressPrefix>,
     /// Where streams are joined and sent that don't say; `None` for what the routing table names.
     pub interface: Option<InterfaceSelector>,
     /// Which groups clients may receive and send to that show no token, where such are served.
@@ -100,7 +107,13 @@ pub struct NamedStream {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// [`Config::listen`].
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// What [`Config::tls`] is made of.
+    pub tls: TlsParts,
+    /// [`Config::trusted_proxies`].
+    pub trusted_proxy: Vec<AddressPrefix>,
+    /// [`Listener::proxy_protocol`] of those that don't say.
+    pub proxy_protocol: Option<bool>,
     /// [`Config::interface`].
     pub interface: Option<InterfaceSelector>,
     /// What clients may receive.
@@ -164,6 +177,9 @@ pub enum ConfigError {
     /// Limits that don't go together.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// TLS, or a proxy, that lacks something.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
     /// Links that can't be.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -177,7 +193,7 @@ pub enum ConfigError {
     )]
     Exposed {
         /// The address that is not loopback.
-        listen: SocketAddr,
+        listen: ListenAddress,
         /// The flags that are missing.
         add: &'static str,
     },
@@ -225,8 +241,14 @@ impl Config {
         }
         limits.check()?;
 
-        let default_listen = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
-        let listen = given(overrides.listen).or(file.listen).unwrap_or_else(default_listen);
+        let default_listen = || vec![ListenerParts::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into())];
+        let listen = given(overrides.listen).map(|all| all.into_iter().map(ListenerParts::at).collect());
+        let listen = listen.or(file.listen).unwrap_or_else(default_listen);
+        let tls = overrides.tls.over(file.tls).settings()?;
+        let trusted_proxies = given(overrides.trusted_proxy).or(file.trusted_proxy).unwrap_or_default();
+        let proxied = overrides.proxy_protocol.or(file.proxy_protocol).unwrap_or(false);
+        let listener = |parts: ListenerParts| parts.listener(tls.is_some(), proxied, &trusted_proxies);
+        let listen = listen.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
         let no_auth = overrides.no_auth.or(file.no_auth).unwrap_or(false);
         let receive = given(overrides.allow_receive).or(file.allow_receive);
         let send = given(overrides.allow_send).or(file.allow_send);
@@ -238,7 +260,7 @@ impl Config {
         let said = known || file.anonymous.is_some();
         check_exposure(&listen, no_auth, said, receive.is_some() || !file.streams.is_empty())?;
 
-        let outside = listen.iter().any(|listen| !is_loopback(listen));
+        let outside = listen.iter().any(|listen| !listen.is_local());
         let receive = match receive {
             None if !outside && (no_auth || !known) => ReceiveRule::AnyButDenied,
             listed => ReceiveRule::listed(listed.unwrap_or_default()),
@@ -259,6 +281,8 @@ impl Config {
         let allow_origin = given(overrides.allow_origin).or(file.allow_origin).unwrap_or_default();
         Ok(Config {
             listen,
+            tls,
+            trusted_proxies,
             interface: overrides.interface.or(file.interface),
             policy,
             principals: Principals::new(file.principals, anonymous),
@@ -313,14 +337,9 @@ fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
 }
 
-/// True where only this machine can connect; an IPv4-mapped listener is what it maps.
-fn is_loopback(listen: &SocketAddr) -> bool {
-    listen.ip().to_canonical().is_loopback()
-}
-
 /// `said`: a section says who may come in, and thereby what they may.
 fn check_exposure(
-    listen: &[SocketAddr],
+    listen: &[Listener],
     no_auth: bool,
     said: bool,
     receive_given: bool,
@@ -328,7 +347,7 @@ fn check_exposure(
     if listen.is_empty() {
         return Err(ConfigError::NowhereToListen);
     }
-    let Some(&listen) = listen.iter().find(|listen| !is_loopback(listen)) else { return Ok(()) };
+    let Some(listen) = listen.iter().find(|listen| !listen.is_local()) else { return Ok(()) };
     let add = match (receive_given, no_auth) {
         (true, true) => return Ok(()),
         (_, false) if said => return Ok(()),
@@ -336,7 +355,7 @@ fn check_exposure(
         (false, true) => "--allow-receive 239.0.0.0/8",
         (true, false) => "--no-auth",
     };
-    Err(ConfigError::Exposed { listen, add })
+    Err(ConfigError::Exposed { listen: listen.at.clone(), add })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The configuration file: TOML whose keys are the flags' names, and errors that show the place.
 
 mod links;
+mod listening;
 mod principals;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -22,21 +23,28 @@ use super::group::Group;
 use super::jwt::JwtRules;
 use super::limits::Limits;
 use super::link::LinkConfig;
+use super::listener::ListenerParts;
 use super::name::check_name;
 use super::policy::{Direction, Spec};
+use super::prefix::AddressPrefix;
 use super::principal::Principal;
 use super::selector::InterfaceSelector;
 use super::setting::{
-    IoUring, LogFormat, LogLevel, parse_hold, parse_host, parse_linger, parse_listen, parse_max_ttl,
-    parse_origin, parse_receive_buffer, parse_threads,
+    IoUring, LogFormat, LogLevel, parse_hold, parse_host, parse_linger, parse_max_ttl, parse_origin,
+    parse_receive_buffer, parse_threads,
 };
 use super::source::{SourceFilter, parse_source};
+use super::tls::TlsParts;
 use super::transport::Transport;
+use listening::{RawListener, RawTls};
 
 /// What a file sets; `None` where it says nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileSettings {
-    pub(super) listen: Option<Vec<SocketAddr>>,
+    pub(super) listen: Option<Vec<ListenerParts>>,
+    pub(super) tls: TlsParts,
+    pub(super) trusted_proxy: Option<Vec<AddressPrefix>>,
+    pub(super) proxy_protocol: Option<bool>,
     pub(super) interface: Option<InterfaceSelector>,
     pub(super) allow_receive: Option<Vec<Spec>>,
     pub(super) allow_send: Option<Vec<Spec>>,
@@ -68,7 +76,10 @@ pub(super) struct FileSettings {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Raw {
-    listen: Option<List>,
+    listen: Option<Vec<Spanned<RawListener>>>,
+    tls: Option<RawTls>,
+    trusted_proxy: Option<List>,
+    proxy_protocol: Option<bool>,
     interface: Option<Value>,
     allow_receive: Option<List>,
     allow_send: Option<List>,
@@ -149,7 +160,10 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
     let (principals, anonymous) = file.principals(&raw.principals, &streams)?;
     let jwt = file.jwt(raw.jwt.as_ref(), &raw.principals)?;
     Ok(FileSettings {
-        listen: file.list(raw.listen.as_ref(), parse_listen)?,
+        listen: raw.listen.map(|all| file.listeners(&all)).transpose()?,
+        tls: raw.tls.map_or_else(|| Ok(TlsParts::default()), |tls| file.tls(tls))?,
+        trusted_proxy: file.list(raw.trusted_proxy.as_ref(), AddressPrefix::from_str)?,
+        proxy_protocol: raw.proxy_protocol,
         interface: file.value(raw.interface.as_ref(), InterfaceSelector::from_str)?,
         allow_receive: file.list(raw.allow_receive.as_ref(), Spec::from_str)?,
         allow_send: file.list(raw.allow_send.as_ref(), Spec::from_str)?,
@@ -333,7 +347,7 @@ mod tests {
         assert_eq!(
             refusal("no-auth = true\nlisten = [\"127.0.0.1:80\", \"localhost\"]\n"),
             "wscast.toml:2:27: \
-             listen \"localhost\" is not possible: write ADDR:PORT, as 127.0.0.1:8080\n  |\n\
+             listen \"localhost\" is not possible: write ADDR:PORT, as 127.0.0.1:8080, or unix:/PATH\n  |\n\
              2 | listen = [\"127.0.0.1:80\", \"localhost\"]\n  |                           ^^^^^^^^^^^"
         );
     }

@@ -9,7 +9,7 @@ mod fields;
 mod notice;
 mod wire;
 
-pub use command::{Action, Command, CommandError, Join, JoinNamed, OpenSend, Resume};
+pub use command::{Action, Command, CommandError, Join, JoinNamed, OpenSend, OpenSendNamed, Resume};
 pub use error_code::ErrorCode;
 pub use notice::{
     Authenticated, ErrorNotice, Heartbeat, Hello, HelloLimits, Joined, Left, LossCause, Lost, Notice,

@@ -14,6 +14,7 @@ use super::group::Group;
 use super::quantity::split_unit;
 use super::selector::InterfaceSelector;
 use super::text::{is_digits, quote};
+use super::token::Token;
 
 /// Links that one gateway has at most, those that others opened included.
 pub const MOST_LINKS: usize = 16;
@@ -39,11 +40,13 @@ pub struct LinkConfig {
     pub groups: Vec<Mirrored>,
 }
 
-/// Files that a link shows or trusts; read anew for each connection, so that they may be replaced.
+/// What a link shows and trusts; files are read anew for each connection, so that they may be replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Its first line is the token.
     pub token_file: Option<PathBuf>,
+    /// The token itself, where no file has it: from the environment, never from a configuration.
+    pub token: Option<Token>,
     /// Certificates of authorities to trust, PEM; `None` for those of the system.
     pub ca: Option<PathBuf>,
     /// Our own certificate, PEM.

@@ -3,6 +3,7 @@
 //! Every shard fills one [`Status`] from its own books and the gateway adds them up with [`Status::absorb`].
 //! All counters count from the start of the stream or session they stand in and never go down.
 
+mod grant;
 mod link;
 mod rtp;
 mod session;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use grant::{GrantStatus, NamedGrant};
 pub use link::{AnswersStatus, Discarded, Ignored, LinkGroupStatus, LinkStatus, LinksStatus, MirrorStatus};
 pub use rtp::{FecStatus, RtpStatus};
 pub use session::{

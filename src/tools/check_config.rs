@@ -4,14 +4,21 @@ use std::path::Path;
 
 use crate::model::config::{Config, Overrides};
 use crate::tools::failure::Failure;
+use crate::web::access::Access;
 
-/// Checks the file at `path`.
+/// Checks the file at `path`, and the file of keys that it names.
 ///
 /// # Errors
-/// [`Failure::Usage`] with line, column and caret.
+/// [`Failure::Usage`] with line, column and caret, or with what is wrong with the keys.
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = read(Some(path), Overrides::default())?;
-    println!("{}: ok, {} named streams", path.display(), config.streams.len());
+    let access = Access::load(&config).map_err(|error| Failure::Usage(error.to_string()))?;
+    let keys = match (&config.jwt, access.keys()) {
+        (None, _) => String::new(),
+        (Some(_), 1) => ", one key for JWTs".to_owned(),
+        (Some(_), keys) => format!(", {keys} keys for JWTs"),
+    };
+    println!("{}: ok, {} named streams{keys}", path.display(), config.streams.len());
     Ok(())
 }
 

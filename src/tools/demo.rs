@@ -11,6 +11,7 @@ use crate::lan::interface::Interface;
 use crate::lan::transmit::Transmitter;
 use crate::model::config::{Config, LogLevel, NamedStream, Overrides};
 use crate::model::group::Group;
+use crate::model::listener::{ListenAddress, Listener};
 use crate::model::policy::Spec;
 use crate::model::selector::InterfaceSelector;
 use crate::model::source::SourceFilter;
@@ -21,6 +22,7 @@ use crate::tools::demo_source::DemoSource;
 use crate::tools::failure::Failure;
 use crate::tools::serve::{block_on, serve};
 use crate::tools::{log, loopback};
+use crate::web::listening::ListenError;
 
 /// A stream of the demo.
 struct DemoStream {
@@ -101,9 +103,9 @@ async fn demo(arguments: &DemoArgs) -> Result<(), Failure> {
 /// Starts the gateway; where the usual port is taken and none was asked for, on a free one.
 async fn start(mut config: Config, asked: bool) -> Result<Gateway, StartError> {
     match Gateway::start(config.clone()).await {
-        Err(StartError::Bind { address, .. }) if !asked => {
+        Err(StartError::Bind(ListenError { address: ListenAddress::Tcp(address), .. })) if !asked => {
             say(format_args!("port {} is taken: taking a free one", address.port()));
-            config.listen = vec![SocketAddr::new(address.ip(), 0)];
+            config.listen = vec![Listener::plain(SocketAddr::new(address.ip(), 0).into())];
             Gateway::start(config).await
         }
         other => other,
@@ -114,7 +116,7 @@ fn config(arguments: &DemoArgs, interface: &Interface, streams: &[DemoStream]) -
     // The chat is the group that pages may send to.
     let silent = streams.iter().filter(|stream| stream.speaker.is_none());
     let overrides = Overrides {
-        listen: arguments.listen.into_iter().collect(),
+        listen: arguments.listen.map(ListenAddress::Tcp).into_iter().collect(),
         interface: Some(InterfaceSelector::Name(interface.name.clone())),
         allow_send: silent.map(|stream| Spec::exactly(stream.group)).collect(),
         log_format: arguments.log_format,

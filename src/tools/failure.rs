@@ -42,8 +42,8 @@ impl Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Bind { .. } => Failure::Bind(error.to_string()),
-            StartError::Setup(_) => Failure::Usage(error.to_string()),
+            StartError::Bind(_) => Failure::Bind(error.to_string()),
+            StartError::Setup(_) | StartError::Tls(_) => Failure::Usage(error.to_string()),
             StartError::IoUring(_) | StartError::Shard(_) => Failure::Running(error.to_string()),
         }
     }

@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use crate::client::Trust;
+use crate::client::{Trust, authorize};
+use crate::model::token::Token;
 use crate::tools::counters::say;
 use crate::tools::failure::Failure;
 use crate::tools::form::Arrival;
 use crate::tools::listen::{Heard, Hearing};
 use crate::tools::timestamp;
+use crate::tools::trust::SHOW;
 
 /// A WebSocket to a stream's URL.
 pub struct GatewayTap {
@@ -41,13 +44,23 @@ impl GatewayTap {
     /// # Errors
     /// [`Failure::Usage`] for what is no `ws://` URL; [`Failure::Running`] where nobody answers, or with the status and
     /// the reason of the refusal.
-    pub async fn open(url: &str, trust: Option<&Trust>, quiet: bool) -> Result<Self, Failure> {
+    pub async fn open(
+        url: &str,
+        trust: Option<&Trust>,
+        token: Option<&Token>,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let mut request = url.into_client_request().map_err(|error| refused(url, &error))?;
+        if let Some(token) = token {
+            let words = || format!("connecting to {url}: a token has no line ends and control characters");
+            authorize(&mut request, token).ok_or_else(|| Failure::Usage(words()))?;
+        }
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(MESSAGE))
             .max_frame_size(Some(MESSAGE));
         let connecting =
-            connect_async_tls_with_config(url, Some(config), true, Some(Trust::connector(trust)));
+            connect_async_tls_with_config(request, Some(config), true, Some(Trust::connector(trust)));
         let (socket, response) = match tokio::time::timeout(CONNECTING, connecting).await {
             Ok(answer) => answer.map_err(|error| refused(url, &error))?,
             Err(_) => {
@@ -150,7 +163,11 @@ fn refused(url: &str, error: &tungstenite::Error) -> Failure {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(body);
             let reason = body.lines().next().unwrap_or("").escape_debug();
-            Failure::Running(format!("connecting to {url}: refused with {}: {reason}", response.status()))
+            let fix = if response.status() == 401 { format!(": {SHOW}") } else { String::new() };
+            Failure::Running(format!(
+                "connecting to {url}: refused with {}: {reason}{fix}",
+                response.status()
+            ))
         }
         tungstenite::Error::Url(error) => Failure::Usage(format!("listening to {url}: {error}")),
         other => Failure::Running(format!("connecting to {url}: {other}: is a gateway running there?")),

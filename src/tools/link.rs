@@ -12,6 +12,7 @@ use crate::model::policy::{Policy, ReceiveRule};
 use crate::model::setting::RECEIVE_BUFFER;
 use crate::sys::random;
 use crate::tools::failure::Failure;
+use crate::tools::trust::token;
 use crate::tools::{log, serve};
 
 /// Bytes of receive buffer to ask for.
@@ -23,18 +24,8 @@ const _: () = assert!(BUFFER >= *RECEIVE_BUFFER.start());
 /// # Errors
 /// [`Failure`].
 pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
-    let LinkArgs {
-        url,
-        groups,
-        direction,
-        interface,
-        remote_interface,
-        ttl,
-        rate,
-        token_file,
-        trust,
-        log_format,
-    } = arguments;
+    let LinkArgs { url, groups, direction, interface, remote_interface, ttl, rate, trust, log_format } =
+        arguments;
     if interface == Some(crate::model::selector::InterfaceSelector::All) {
         return Err(Failure::Usage(
             "a group is mirrored on one interface: name it, all is for receiving".to_owned(),
@@ -48,15 +39,17 @@ pub fn run(arguments: LinkArgs) -> Result<(), Failure> {
         rate,
         ..one
     };
+    let name = LinkConfig::name_of(&url);
     let config = LinkConfig {
-        name: LinkConfig::name_of(&url),
-        url,
+        name,
         credentials: Credentials {
-            token_file,
+            token: token(&url, &trust)?,
+            token_file: trust.token_file,
             ca: trust.ca,
             client_cert: trust.client_cert,
             client_key: trust.client_key,
         },
+        url,
         groups: groups.into_iter().map(mirrored).collect(),
     };
     config.check().map_err(|error| Failure::Usage(error.to_string()))?;

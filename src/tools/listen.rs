@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncWriteExt, Stdout};
 
 use crate::cli::ListenArgs;
-use crate::client::Losses;
+use crate::client::{Losses, Options};
 use crate::tools::counters::{LiveLine, REFRESH, Traffic, say};
 use crate::tools::failure::Failure;
 use crate::tools::form::{Arrival, Form};
@@ -17,7 +17,7 @@ use crate::tools::lan_tap::{LanTap, LanTarget};
 use crate::tools::sequence::{SequenceCounts, Sequences};
 use crate::tools::serve::block_on;
 use crate::tools::stop::Stop;
-use crate::tools::trust::trust;
+use crate::tools::trust::{token, trust};
 use crate::tools::v1_tap::{V1Tap, V1Target};
 
 /// What was heard so far, and what of it is to be written.
@@ -152,14 +152,17 @@ impl Target {
 impl Tap {
     /// Over `wscast.v1` where the gateway speaks it and the URL can be asked for so; it tells more and mends itself.
     async fn at(url: &str, arguments: &ListenArgs) -> Result<Tap, Failure> {
-        let trust = trust(url, &arguments.trust)?;
+        let (trust, token) = (trust(url, &arguments.trust)?, token(url, &arguments.trust)?);
+        let options = Options { trust: trust.clone(), token: token.clone(), ..Options::default() };
         let target = if arguments.no_v1 { None } else { V1Target::of(url) };
         if let Some(target) = target
-            && let Some(tap) = V1Tap::open(url, target, trust.clone(), arguments.quiet).await?
+            && let Some(tap) = V1Tap::open(url, target, options, arguments.quiet).await?
         {
             return Ok(Tap::V1(Box::new(tap)));
         }
-        Ok(Tap::Gateway(Box::new(GatewayTap::open(url, trust.as_ref(), arguments.quiet).await?)))
+        Ok(Tap::Gateway(Box::new(
+            GatewayTap::open(url, trust.as_ref(), token.as_ref(), arguments.quiet).await?,
+        )))
     }
 
     async fn hear(&mut self, heard: &mut Heard) -> Result<Hearing, Failure> {

@@ -13,7 +13,7 @@ use crate::model::selector::InterfaceSelector;
 use crate::tools::content::{Content, Cut, Numbering};
 use crate::tools::counters::{LiveLine, REFRESH, Traffic, say};
 use crate::tools::failure::Failure;
-use crate::tools::gateway_outlet::GatewayOutlet;
+use crate::tools::gateway_outlet::{Destination, GatewayOutlet};
 use crate::tools::pace::Pace;
 use crate::tools::place::Place;
 use crate::tools::refusal;
@@ -40,7 +40,7 @@ pub fn run(arguments: &SendArgs) -> Result<(), Failure> {
 
 async fn send(arguments: &SendArgs) -> Result<(), Failure> {
     let stop = Stop::at_signal()?;
-    let (outlet, group) = Outlet::open(arguments).await?;
+    let (outlet, destination) = Outlet::open(arguments).await?;
     let interval = arguments.interval.or(arguments.rate.map(Pace::interval)).unwrap_or_default();
     let mut sending = Sending {
         outlet,
@@ -50,7 +50,6 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
         left: count(arguments),
         sent: Traffic::default(),
         full: 0,
-        group,
     };
     let mut live = LiveLine::on_terminal();
     let mut refresh = tokio::time::interval(REFRESH);
@@ -79,13 +78,13 @@ async fn send(arguments: &SendArgs) -> Result<(), Failure> {
     if let Outlet::Gateway(gateway) = outlet {
         let (refused, words) = gateway.close().await;
         if refused > 0 {
-            let words = format!("sending to {group}: the gateway refused {refused} of them: {words}");
+            let words = format!("sending to {destination}: the gateway refused {refused} of them: {words}");
             return result.and(Err(Failure::Running(words)));
         }
     }
     result?;
     if sent.datagrams() == 0 && full > 0 {
-        return Err(Failure::Running(format!("sending to {group}: nothing could be sent")));
+        return Err(Failure::Running(format!("sending to {destination}: nothing could be sent")));
     }
     Ok(())
 }
@@ -102,24 +101,23 @@ struct Sending {
     sent: Traffic,
     /// Datagrams that the interface's queue had no room for, or that came while the gateway was away.
     full: u64,
-    group: Group,
 }
 
 /// What datagrams leave through.
 enum Outlet {
     /// An interface of this host.
-    Lan(Transmitter, Interface),
+    Lan(Transmitter, Interface, Group),
     /// A gateway.
     Gateway(Box<GatewayOutlet>),
 }
 
 impl Outlet {
-    /// Opens it and says so; with the group that is sent to.
-    async fn open(arguments: &SendArgs) -> Result<(Outlet, Group), Failure> {
+    /// Opens it and says so; with what is sent to.
+    async fn open(arguments: &SendArgs) -> Result<(Outlet, Destination), Failure> {
         let group = match &arguments.target {
             SendTarget::Gateway(url) => {
-                let (gateway, group) = GatewayOutlet::open(url, arguments).await?;
-                return Ok((Outlet::Gateway(Box::new(gateway)), group));
+                let (gateway, destination) = GatewayOutlet::open(url, arguments).await?;
+                return Ok((Outlet::Gateway(Box::new(gateway)), destination));
             }
             SendTarget::Group(group) => *group,
         };
@@ -131,7 +129,7 @@ impl Outlet {
         let transmitter = Transmitter::open(group, &place.interface, options)
             .map_err(|error| Failure::Running(error.to_string()))?;
         say(format_args!("sending to {group} on {} (chosen by {})", place.interface.name, place.chosen_by));
-        Ok((Outlet::Lan(transmitter, place.interface), group))
+        Ok((Outlet::Lan(transmitter, place.interface, group), Destination::Group(group)))
     }
 }
 
@@ -163,8 +161,8 @@ impl Sending {
     /// Sends the datagram that was taken.
     async fn send(&mut self) -> Result<(), Failure> {
         while let Some(payload) = &self.taken {
-            let (transmitter, interface) = match &self.outlet {
-                Outlet::Lan(transmitter, interface) => (transmitter, interface),
+            let (transmitter, interface, group) = match &self.outlet {
+                Outlet::Lan(transmitter, interface, group) => (transmitter, interface, *group),
                 Outlet::Gateway(gateway) => {
                     if gateway.send(payload).await? {
                         self.sent.count(payload.len(), Instant::now());
@@ -184,7 +182,7 @@ impl Sending {
                 // The queue empties by itself: what it had no room for is lost, what comes later is not.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.full += 1,
                 Err(error) => {
-                    let (size, group) = (payload.len(), self.group);
+                    let size = payload.len();
                     let reason = refusal::reason(&error, size, group, interface);
                     return Err(Failure::Running(format!(
                         "sending {size} bytes to {group} on {}: {reason}",
@@ -210,7 +208,7 @@ impl Sending {
     fn losses(&self) -> String {
         match (self.full, &self.outlet) {
             (0, _) => String::new(),
-            (full, Outlet::Lan(_, interface)) => format!(
+            (full, Outlet::Lan(_, interface, _)) => format!(
                 "; {full} more found the queue of {} full and are lost: send slower with --rate",
                 interface.name
             ),

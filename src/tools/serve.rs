@@ -14,6 +14,7 @@ use crate::tools::check_config;
 use crate::tools::control::{ControlSocket, Verdict};
 use crate::tools::failure::Failure;
 use crate::tools::{log, service_manager};
+use crate::web::tls::Tls;
 
 /// Exit code of a second signal.
 const AT_ONCE: i32 = 130;
@@ -64,9 +65,12 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen(source.is_some())?;
     let gateway = gateway.await?;
-    for address in gateway.addresses() {
+    for listener in gateway.listeners() {
         // A script that reads the first line may have closed the pipe behind it.
-        let _ = writeln!(io::stdout(), "listening on http://{address}");
+        let _ = writeln!(io::stdout(), "listening on {}", listener.url());
+    }
+    if let Some(fingerprint) = gateway.tls().and_then(Tls::made_fingerprint) {
+        let _ = writeln!(io::stdout(), "made a certificate with SHA-256 {fingerprint}");
     }
     let _ = io::stdout().flush();
     started(&gateway)?;

@@ -2,15 +2,16 @@
 
 use futures_util::FutureExt;
 
-use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription, Trust};
-use crate::model::control::Join;
-use crate::model::request::{Route, StreamOptions, StreamRequest, Target, parse};
+use crate::client::{self, ClientError, Event, Gateway, Losses, Options, Subscription};
+use crate::model::control::{Join, JoinNamed};
+use crate::model::request::{Beginning, Route, StreamOptions, StreamRequest, Target, parse};
 use crate::model::transport::Transport;
 use crate::tools::counters::say;
 use crate::tools::failure::Failure;
 use crate::tools::form::Arrival;
 use crate::tools::listen::{Heard, Hearing};
 use crate::tools::timestamp;
+use crate::tools::trust::explain;
 
 /// A subscription at a gateway, by its stream's URL.
 pub struct V1Tap {
@@ -24,15 +25,20 @@ pub struct V1Tap {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct V1Target {
     gateway: String,
-    join: Join,
+    wanted: Wanted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    Group(Join),
+    Named(JoinNamed),
 }
 
 /// Events taken at once, before they are written.
 const TURN: usize = 256;
 
 impl V1Target {
-    /// What `url` asks for, where `wscast.v1` can: named streams, and options that are for players and for sending, it
-    /// can't.
+    /// What `url` asks for, where `wscast.v1` can: options that are for players and for sending, it can't.
     #[must_use]
     pub fn of(url: &str) -> Option<V1Target> {
         let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "ws" | "wss"))?;
@@ -41,20 +47,28 @@ impl V1Target {
         if query.is_some_and(|query| query.contains("token=")) {
             return None;
         }
-        let Ok(Route::Stream(StreamRequest {
-            target: Target::Group { group, filter },
-            transport: Transport::Udp,
-            options,
-        })) = parse(&format!("/{path}"), query)
+        let Ok(Route::Stream(StreamRequest { target, transport: Transport::Udp, options })) =
+            parse(&format!("/{path}"), query)
         else {
             return None;
         };
         // The sources of `exclude=` stand in the filter.
-        let StreamOptions { interface, overflow, replay, latency, exclude: _, echo, .. } = options.clone();
-        let join = Join { filter, interface, echo, overflow, replay, latency, ..Join::of(group) };
+        let StreamOptions { interface, overflow, replay, latency, exclude, echo, .. } = options.clone();
+        let wanted = match target {
+            Target::Group { group, filter } => {
+                Wanted::Group(Join { filter, interface, echo, overflow, replay, latency, ..Join::of(group) })
+            }
+            Target::Named(name) => {
+                let join = JoinNamed::of(&name).ok()?;
+                Wanted::Named(JoinNamed { exclude, interface, echo, overflow, replay, latency, ..join })
+            }
+        };
         let rest = (options.replies, options.ttl, options.loopback, options.receive);
+        if options.start != Beginning::default() || options.fec.is_some() {
+            return None;
+        }
         let gateway = format!("{scheme}://{authority}");
-        (rest == (false, None, None, true)).then_some(V1Target { gateway, join })
+        (rest == (false, None, None, true)).then_some(V1Target { gateway, wanted })
     }
 }
 
@@ -66,18 +80,21 @@ impl V1Tap {
     pub async fn open(
         url: &str,
         target: V1Target,
-        trust: Option<Trust>,
+        options: Options,
         quiet: bool,
     ) -> Result<Option<V1Tap>, Failure> {
-        let options = Options { trust, ..Options::default() };
         let gateway = match client::connect(&target.gateway, options).await {
             Ok(gateway) => gateway,
             Err(ClientError::NotSpoken { .. } | ClientError::Refused { status: 400 | 404 | 426, .. }) => {
                 return Ok(None);
             }
-            Err(error) => return Err(Failure::Running(error.to_string())),
+            Err(error) => return Err(Failure::Running(explain(&error))),
         };
-        let subscription = match gateway.join(target.join).await {
+        let joined = match target.wanted {
+            Wanted::Group(join) => gateway.join(join).await,
+            Wanted::Named(join) => gateway.join_named(join).await,
+        };
+        let subscription = match joined {
             Ok(subscription) => subscription,
             Err(error) => return Err(Failure::Running(format!("listening to {url}: {error}"))),
         };
@@ -107,7 +124,7 @@ impl V1Tap {
                 Some(Event::Lost(loss)) => say(format_args!("wscast: {loss}")),
                 Some(Event::Away) => say("wscast: the connection is lost: trying again"),
                 Some(Event::Ended(reason)) => {
-                    return Err(Failure::Running(format!("listening to {}: {reason}", self.url)));
+                    return Err(Failure::Running(format!("listening to {}: {}", self.url, explain(&reason))));
                 }
                 None => return Ok(Hearing::Over),
             }
@@ -139,11 +156,15 @@ mod tests {
     fn urls_that_v1_can_ask_for_are_told_apart() {
         let target =
             V1Target::of("ws://[::1]:8080/udp/10.0.0.5@232.1.2.3:5000?interface=lan0&replay=5&echo=1");
-        let V1Target { gateway, join } = target.expect("it can");
+        let V1Target { gateway, wanted: Wanted::Group(join) } = target.expect("it can") else {
+            panic!("a group");
+        };
         assert_eq!((&*gateway, join.group.to_string()), ("ws://[::1]:8080", "232.1.2.3:5000".to_owned()));
         assert!(join.echo && join.interface.is_some() && join.filter.sources().len() == 1);
+        let named = V1Target::of("ws://a/streams/camera?replay=5").expect("it can").wanted;
+        assert!(matches!(named, Wanted::Named(join) if join.name == "camera"));
         for url in [
-            "ws://a/streams/b",
+            "ws://a/streams/b?start=keyframe",
             "ws://a/udp/239.1.2.3:5000?receive=0",
             "ws://a/udp/239.1.2.3:5000?replies=1",
             "ws://a/udp/239.1.2.3:5000?token=x",

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::model::limits::Limits;
 use crate::model::status::AdmissionStatus;
-use crate::web::admission::counts::Counts;
+use crate::web::admission::counts::{Counts, Visitor};
 use crate::web::refusal::Refusal;
 
 /// The gateway's doorman, shared by the acceptor and all connections.
@@ -52,11 +52,24 @@ impl Admission {
     /// # Errors
     /// 429 for limits of the address, 503 for those of the gateway.
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, Refusal> {
-        let address = bucketed(address);
+        self.enter(Visitor::Client(bucketed(address)), now)
+    }
+
+    /// Asks for one connection of a trusted proxy's: its own address has no bounds. [`Admitted::serve_for`] says whose the
+    /// connection is.
+    ///
+    /// # Errors
+    /// 503 for limits of the gateway.
+    pub fn admit_proxy(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Admitted, Refusal> {
+        self.enter(Visitor::Proxy(bucketed(address)), now)
+    }
+
+    fn enter(self: &Arc<Self>, visitor: Visitor, now: Instant) -> Result<Admitted, Refusal> {
         let cut = Arc::new(Notify::new());
-        let handshake = self.counts().enter(address, &cut, now).map_err(Over::refusal)?;
+        let handshake = self.counts().enter(visitor, &cut, now).map_err(Over::refusal)?;
         let admission = Arc::clone(self);
-        Ok(Admitted { admission, address, since: now, handshake: Some(handshake), cut, shard: None })
+        let handshake = Some(handshake);
+        Ok(Admitted { admission, address: visitor.address(), since: now, handshake, cut, shard: None })
     }
 
     /// What is open now, and what has given way.
@@ -75,6 +88,20 @@ impl Admitted {
     pub fn served_by(&mut self, connections: Arc<AtomicUsize>) {
         connections.fetch_add(1, Ordering::Relaxed);
         self.shard = Some(connections);
+    }
+
+    /// The connection turns out to be, or from now on is, that of the client at `address`, who has bounds.
+    ///
+    /// # Errors
+    /// 429 for limits of the address; then it is whose it was.
+    pub fn serve_for(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let address = bucketed(address);
+        if address != self.address {
+            let (from, handshake) = (self.address, self.handshake);
+            self.admission.counts().pass_on(from, address, handshake, now).map_err(Over::refusal)?;
+            self.address = address;
+        }
+        Ok(())
     }
 
     /// When the connection was accepted.

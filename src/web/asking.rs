@@ -65,7 +65,7 @@ pub fn identity<B>(
     connection: &Connection,
     request: &Request<B>,
 ) -> Result<Option<Identity>, Refusal> {
-    server.facts().callers.identify(&server.access(), connection.peer.ip(), request)
+    server.facts().callers.identify(&server.access(), connection.peer().ip(), request)
 }
 
 /// Lets through who may read what the gateway tells of itself and of all clients.

@@ -7,19 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use hyper::header::HeaderMap;
 use socket2::SockRef;
 use tokio::sync::Notify;
 
 use crate::model::bucket::TokenBucket;
+use crate::model::forwarded;
 use crate::model::limits::Limits;
+use crate::model::prefix::AddressPrefix;
 use crate::model::principal::Credential;
 use crate::sys::random;
 use crate::web::access::{Identity, unix_now};
 use crate::web::admission::Admitted;
+use crate::web::arrival::{Arrival, Ends};
 use crate::web::gate::Caller;
 use crate::web::refusal::Refusal;
 use crate::web::server::Server;
 use crate::web::setup::Setup;
+use crate::web::tls::ClientCertificate;
 use crate::web::usage::Seat;
 
 /// What `TCP_USER_TIMEOUT` adds to the stall: it also ends live peers with a closed window, which are ours to judge.
@@ -27,12 +32,18 @@ const AFTER_STALL: Duration = Duration::from_secs(10);
 
 /// One TCP connection.
 pub struct Connection {
-    /// The client.
-    pub peer: SocketAddr,
-    /// Our own address on it.
+    /// Our own address on it, as the client sees it.
     pub local: SocketAddr,
     /// Notified to cut it off.
     pub cut: Arc<Notify>,
+    /// Who the client says that it is, by TLS.
+    pub certificate: Option<ClientCertificate>,
+    peer: Cell<SocketAddr>,
+    secure: Cell<bool>,
+    /// As it arrived, before any request told more.
+    arrived: (SocketAddr, bool),
+    /// Whether requests may say for whom they are.
+    trusted: bool,
     since: Instant,
     admitted: RefCell<Admitted>,
     answered: Cell<bool>,
@@ -47,14 +58,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// From `peer` to `local`, admitted.
+    /// As it arrived, admitted.
     #[must_use]
-    pub fn new(peer: SocketAddr, local: SocketAddr, admitted: Admitted, limits: &Limits) -> Self {
+    pub fn new(arrival: &Arrival, ends: Ends, admitted: Admitted, limits: &Limits) -> Self {
         let since = admitted.since();
         Connection {
-            peer,
-            local,
+            local: ends.local,
             cut: admitted.cut(),
+            certificate: arrival.certificate.clone(),
+            peer: Cell::new(ends.peer),
+            secure: Cell::new(arrival.secure),
+            arrived: (ends.peer, arrival.secure),
+            trusted: arrival.trusted,
             since,
             admitted: RefCell::new(admitted),
             answered: Cell::new(false),
@@ -67,14 +82,35 @@ impl Connection {
         }
     }
 
+    /// The client: that of the last request, where a trusted proxy says which.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer.get()
+    }
+
+    /// `https` where the client speaks TLS, with us or with a trusted proxy that says so; else `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.get() { "https" } else { "http" }
+    }
+
     /// A request's head has been read whole.
     ///
     /// # Errors
-    /// 429 for more requests a second than one connection may make.
-    pub fn request_arrived(&self, now: Instant) -> Result<(), Refusal> {
+    /// 429 for more requests a second than one connection may make, and for the limits of the client that a proxy names;
+    /// 400 for a proxy that names two.
+    pub fn request_arrived(
+        &self,
+        headers: &HeaderMap,
+        trusted: &[AddressPrefix],
+        now: Instant,
+    ) -> Result<(), Refusal> {
         self.admitted.borrow_mut().handshake_done();
         self.seat.take();
         self.identity.take();
+        if self.trusted {
+            self.told_by_proxy(headers, trusted, now)?;
+        }
         if self.requests.as_ref().is_none_or(|requests| requests.borrow_mut().take(1, now)) {
             return Ok(());
         }
@@ -117,6 +153,39 @@ impl Connection {
     #[must_use]
     pub fn is_expired(&self, now: u64) -> bool {
         self.identity.borrow().as_ref().is_some_and(|identity| identity.is_expired(now))
+    }
+
+    /// Takes over what a trusted proxy says of a request.
+    fn told_by_proxy(
+        &self,
+        headers: &HeaderMap,
+        trusted: &[AddressPrefix],
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let values = |name: &'static str| {
+            let mut values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
+            // What is no text is no address: whatever stands before it can't be trusted.
+            if let Some(at) = values.iter().rposition(Option::is_none) {
+                values.drain(..=at);
+            }
+            values.into_iter().flatten()
+        };
+        let told = forwarded::read(
+            values("x-forwarded-for"),
+            values("x-forwarded-proto"),
+            values("forwarded"),
+            trusted,
+        );
+        let told = told.map_err(|error| Refusal::malformed(error.to_string()))?;
+        let (peer, secure) = self.arrived;
+        self.secure.set(told.secure.unwrap_or(secure));
+        self.peer.set(peer);
+        if let Some(client) = told.client {
+            self.admitted.borrow_mut().serve_for(client, now)?;
+            // Its port is the proxy's affair.
+            self.peer.set(SocketAddr::new(client, 0));
+        }
+        Ok(())
     }
 
     /// Its last request came from `caller`, who passed the gate.

@@ -1,7 +1,6 @@
 //! What the gateway as a whole knows, and what its shards are asked for.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -12,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::pressure::Pressure;
 use crate::link::links::Door;
 use crate::model::announcement::Announcements;
+use crate::model::listener::Listener;
 use crate::model::status::{ConfigurationStatus, Status};
 use crate::web::admission::{Admission, Admitted};
 use crate::web::answers::Answers;
+use crate::web::arrival::{Arrival, Detached};
 use crate::web::asking::Callers;
 use crate::web::setup::Setup;
 
@@ -26,7 +27,7 @@ pub struct Facts {
     /// When it started.
     pub started: Instant,
     /// Where it listens.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listener>,
     /// Whether sends are batched through io_uring, in words.
     pub io_uring: String,
     /// Whether memory is short.
@@ -67,7 +68,7 @@ impl Facts {
 #[derive(Debug)]
 pub enum ShardCommand {
     /// To serve a connection.
-    Serve(std::net::TcpStream, SocketAddr, Admitted),
+    Serve(Detached, Box<Arrival>, Admitted),
     /// To say what it knows.
     Status(oneshot::Sender<Status>),
     /// To work by another configuration from now on, and to say how many conversations it ended.

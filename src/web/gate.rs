@@ -29,23 +29,30 @@ pub struct Caller {
     pub origin: Option<HeaderValue>,
     /// The name that it called us by, in lower case.
     pub host: String,
+    /// How it came: `http` or `https`.
+    pub scheme: &'static str,
 }
 
 impl Gate {
-    /// Checks a request that came to our address `local`.
+    /// Checks a request that came to our address `local` by `scheme`, `http` or `https`.
     ///
     /// # Errors
     /// 400 without exactly one Host, 403 for a Host or Origin that is not allowed.
-    pub fn check<B>(&self, request: &Request<B>, local: SocketAddr) -> Result<Caller, Refusal> {
+    pub fn check<B>(
+        &self,
+        request: &Request<B>,
+        local: SocketAddr,
+        scheme: &'static str,
+    ) -> Result<Caller, Refusal> {
         let headers = request.headers();
         let host = self.check_host(request, local)?;
         let Some(origin) =
             only(headers, &ORIGIN).map_err(|()| Refusal::not_allowed("the Origin header stands twice"))?
         else {
-            return Ok(Caller { origin: None, host });
+            return Ok(Caller { origin: None, host, scheme });
         };
-        self.check_origin(origin, &host)?;
-        Ok(Caller { origin: Some(origin.clone()), host })
+        self.check_origin(origin, scheme, &host)?;
+        Ok(Caller { origin: Some(origin.clone()), host, scheme })
     }
 
     /// Checks somebody who passed once, under what holds now.
@@ -56,11 +63,11 @@ impl Gate {
         if !self.allows_host(&caller.host, local.ip()) {
             return Err(Refusal::not_allowed(FOREIGN_HOST));
         }
-        caller.origin.as_ref().map_or(Ok(()), |origin| self.check_origin(origin, &caller.host))
+        caller.origin.as_ref().map_or(Ok(()), |origin| self.check_origin(origin, caller.scheme, &caller.host))
     }
 
-    fn check_origin(&self, origin: &HeaderValue, host: &str) -> Result<(), Refusal> {
-        if self.allows_origin(origin.to_str().unwrap_or(""), host) {
+    fn check_origin(&self, origin: &HeaderValue, scheme: &str, host: &str) -> Result<(), Refusal> {
+        if self.allows_origin(origin.to_str().unwrap_or(""), scheme, host) {
             Ok(())
         } else {
             Err(Refusal::not_allowed("this Origin is not allowed (--allow-origin)"))
@@ -106,10 +113,15 @@ impl Gate {
         self.hosts.iter().any(|allowed| allowed == host || allowed == name)
     }
 
-    fn allows_origin(&self, origin: &str, host: &str) -> bool {
+    fn allows_origin(&self, origin: &str, scheme: &str, host: &str) -> bool {
         // Browsers leave out the port where it is the scheme's own.
-        let own = host.strip_suffix(":80").unwrap_or(host);
-        if origin.strip_prefix("http://").is_some_and(|rest| rest == own) {
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let own = host.strip_suffix(default).unwrap_or(host);
+        if origin
+            .strip_prefix(scheme)
+            .and_then(|rest| rest.strip_prefix("://"))
+            .is_some_and(|rest| rest == own)
+        {
             return true;
         }
         self.origins.iter().any(|allowed| {
@@ -174,7 +186,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
-        gate().check(&request, local.parse().unwrap()).err().map(|refusal| refusal.status().as_u16())
+        gate().check(&request, local.parse().unwrap(), "http").err().map(|refusal| refusal.status().as_u16())
     }
 
     #[test]
@@ -218,6 +230,19 @@ mod tests {
         ] {
             assert_eq!(check("127.0.0.1:8080", &[host, ("origin", origin)]), Some(403), "{origin}");
         }
+    }
+
+    #[test]
+    fn our_own_origin_has_the_scheme_that_was_come_by() {
+        let check = |scheme: &'static str, host: &str, origin: &str| {
+            let request = Request::get("/").header("host", host).header("origin", origin).body(()).unwrap();
+            gate().check(&request, "127.0.0.1:8443".parse().unwrap(), scheme).is_ok()
+        };
+        assert!(check("https", "localhost:8443", "https://localhost:8443"));
+        assert!(check("https", "localhost:443", "https://localhost"));
+        assert!(!check("https", "localhost:8443", "http://localhost:8443"));
+        assert!(!check("http", "localhost:8443", "https://localhost:8443"));
+        assert!(!check("https", "localhost:80", "https://localhost"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn after_upgrade(
     let code = refusal.close_code().unwrap_or(4403);
     server.count_refusal(code);
     let reason = refusal.to_string();
-    debug!(peer = %connection.peer, code, %refusal, "refused after the upgrade");
+    debug!(peer = %connection.peer(), code, %refusal, "refused after the upgrade");
     let connection = Rc::clone(connection);
     server.spawn(async move {
         if let Some((socket, _)) = upgraded(request).await {

@@ -18,7 +18,7 @@ use tracing::{Instrument, debug, info};
 use crate::hub::subscription::{Subscriber, Subscription};
 use crate::model::limits::Limits;
 use crate::model::request::{self, Route, StreamRequest};
-use crate::model::status::{InterfaceStatus, SessionStatus};
+use crate::model::status::{GrantStatus, InterfaceStatus, SessionStatus};
 use crate::web::answer::{json, made, only_reading, readable_by_pages, text};
 use crate::web::asked::Asked;
 use crate::web::asking;
@@ -58,8 +58,9 @@ pub async fn handle(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let arrived = connection.request_arrived(Instant::now());
-    let (peer, method, path) = (connection.peer, request.method().clone(), request.uri().path().to_owned());
+    let arrived =
+        connection.request_arrived(request.headers(), &server.config().trusted_proxies, Instant::now());
+    let (peer, method, path) = (connection.peer(), request.method().clone(), request.uri().path().to_owned());
     let mut caller = None;
     let answer = match arrived {
         Ok(()) => answer(&server, &connection, request, &mut caller).await,
@@ -96,7 +97,7 @@ async fn answer(
         only_reading(&request)?;
         return Ok(file);
     }
-    let caller = server.setup().gate.check(&request, connection.local)?;
+    let caller = server.setup().gate.check(&request, connection.local, connection.scheme())?;
     *passed = Some(caller.clone());
     connection.passed(caller.clone());
     let path = request.uri().path();
@@ -140,7 +141,7 @@ async fn answer(
                 return Ok(options);
             }
             let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
-            let base = format!("http://{}", caller.host);
+            let base = format!("{}://{}", caller.scheme, caller.host);
             playlist::page(server, identity.grant(), request.uri().query(), &base)
         }
         "/api/v1/announcements" => {
@@ -171,6 +172,14 @@ async fn answer(
                 .map(super::super::lan::interface::Interface::status)
                 .collect();
             json(server, &All { interfaces })
+        }
+        "/api/v1/grant" => {
+            if let Some(options) = readable_by_pages(&request)? {
+                return Ok(options);
+            }
+            let identity = asking::identity(server, connection, &request)?.ok_or_else(asking::wanted)?;
+            let (config, grant, name) = (server.config(), identity.grant(), &identity.principal.name);
+            json(server, &GrantStatus::new(name, identity.expires, grant, &config))
         }
         "/api/v1/tickets" => ticket_office::answer(server, connection, &request),
         "/v1" => door::open(server, connection, request, &caller),
@@ -327,7 +336,7 @@ impl HttpSession {
             server: Rc::clone(server),
             number: server.next_session(),
             opened: Instant::now(),
-            peer: connection.peer,
+            peer: connection.peer(),
             connection,
             asked: opening.asked.clone(),
             reader: Rc::clone(&reader),

@@ -53,7 +53,7 @@ pub fn open(
     let connection = Rc::clone(connection);
     server.spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            door.serve(Box::new(TokioIo::new(upgraded)), connection.peer).await;
+            door.serve(Box::new(TokioIo::new(upgraded)), connection.peer()).await;
         }
         // The connection counts for as long as the link has it.
         drop(connection);

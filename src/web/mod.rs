@@ -1,9 +1,11 @@
 //! The people's side: the one port, who may come in, one conversation, the write path, and the page.
 
+pub mod acceptor;
 pub mod access;
 pub mod admission;
 pub mod answer;
 pub mod answers;
+pub mod arrival;
 pub mod asked;
 pub mod asking;
 pub mod asset;
@@ -18,10 +20,12 @@ pub mod facts;
 pub mod gate;
 pub mod goodbye;
 pub mod handshake;
+pub mod heart;
 pub mod http;
 pub mod library;
 pub mod line;
 pub mod linking;
+pub mod listening;
 pub mod metrics;
 pub mod opening;
 pub mod output;
@@ -38,6 +42,11 @@ pub mod setup;
 pub mod socket;
 pub mod ticket_office;
 pub mod tickets;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+pub mod tls;
 pub mod udpxy;
 pub mod usage;
 pub mod v1;

@@ -69,9 +69,18 @@ impl Output {
         self.socket.get()?.direct()
     }
 
-    /// The socket can take more.
+    /// The socket can take more: first what it has taken before and holds.
     pub fn resume(&self, flow: &mut Flow) {
         flow.blocked = false;
+        let Some(socket) = self.socket.get().filter(|socket| socket.holds()) else { return };
+        match socket.try_flush() {
+            Ok(_) => flow.progress = None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return self.lose(flow),
+        }
+        if socket.holds() {
+            self.block(flow);
+        }
     }
 
     /// Writes what the socket takes of `parts`; `None` when nothing more can be written now.
@@ -98,6 +107,9 @@ impl Output {
             Ok(written) => {
                 flow.bytes += written as u64;
                 flow.progress = None;
+                if self.socket.get().is_some_and(|socket| socket.holds()) {
+                    self.block(flow);
+                }
                 Some(written)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -56,6 +56,7 @@ static FILES: &[(&str, &str)] = &files![
     "streams.js",
     "table.js",
     "target.js",
+    "token.js",
     "ts.js",
     "list.js",
     "send.js",

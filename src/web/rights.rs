@@ -39,11 +39,20 @@ impl Rights<'_> {
         holds(holds_on(&permit, &key.interface, self.interfaces), key.group, &key.interface)
     }
 
-    /// Whether a group may be sent to on.
+    /// Whether a group may be sent to on, that was asked for by `name` or itself.
     ///
     /// # Errors
-    /// 403.
-    pub fn send(&self, key: &SenderKey) -> Result<(), Refusal> {
+    /// 404 for a name that is gone, out of sight, or another stream now; 403 for what is not allowed.
+    pub fn send(&self, key: &SenderKey, name: Option<&str>) -> Result<(), Refusal> {
+        if let Some(name) = name {
+            let sent_to = self.grant.send_streams.contain(name);
+            let seen = sent_to || self.grant.streams.contain(name);
+            let stream = self.config.streams.get(name).filter(|stream| seen && stream.group == key.group);
+            stream.ok_or_else(|| Refusal::not_found("there is no stream of that name"))?;
+            if sent_to {
+                return check_ttl(key.options.ttl, self.config, self.grant);
+            }
+        }
         let permit =
             self.grant.policy.send(&key.group).map_err(|denied| Refusal::not_allowed(denied.to_string()))?;
         check_ttl(key.options.ttl, self.config, self.grant)?;

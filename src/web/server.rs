@@ -4,7 +4,6 @@ mod telling;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use slab::Slab;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
@@ -26,12 +24,13 @@ use crate::model::status::{ClosedSession, SessionStatus, Totals};
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::access::{Access, unix_now};
 use crate::web::admission::Admitted;
-use crate::web::connection::{Connection, prepare};
+use crate::web::arrival::{Arrival, Detached};
+use crate::web::connection::Connection;
 use crate::web::facts::{Facts, ShardCommand};
 use crate::web::http;
 use crate::web::rest::RestPool;
 use crate::web::setup::{ConfigNow, Setup};
-use crate::web::socket::{Carrier, Socket};
+use crate::web::socket::Socket;
 use crate::web::v1::watching::Watching;
 
 /// Bytes that hyper reads of a request's head besides its URL and its fields: the method, and what it takes to answer in
@@ -118,7 +117,9 @@ impl Server {
                 _ = tick.tick() => self.tick(),
                 () = self.tasks.wait(), if stopped.is_some() => break,
                 command = commands.recv() => match command {
-                    Some(ShardCommand::Serve(stream, peer, admitted)) => self.accept(stream, peer, admitted),
+                    Some(ShardCommand::Serve(detached, arrival, admitted)) => {
+                        self.accept(detached, *arrival, admitted);
+                    }
                     Some(ShardCommand::Status(answer)) => {
                         // Whoever asked may have gone.
                         let _ = answer.send(self.status());
@@ -274,16 +275,16 @@ impl Server {
         }
     }
 
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admitted: Admitted) {
-        let opened = prepare(&stream, &self.config().limits)
-            .and_then(|()| stream.local_addr())
-            .and_then(|local| Ok((local, Socket::plain(Carrier::Tcp(TcpStream::from_std(stream)?)))));
-        match opened {
-            Ok((local, stream)) => {
-                let connection = Rc::new(Connection::new(peer, local, admitted, &self.config().limits));
+    fn accept(self: &Rc<Self>, detached: Detached, mut arrival: Arrival, admitted: Admitted) {
+        let Some(ends) = arrival.ends else { return };
+        let config = self.config();
+        match detached.attach(&config.limits) {
+            Ok(carrier) => {
+                let stream = Socket::new(carrier, arrival.layer.take());
+                let connection = Rc::new(Connection::new(&arrival, ends, admitted, &config.limits));
                 self.spawn(Rc::clone(self).serve(stream, connection));
             }
-            Err(error) => debug!(%peer, %error, "a connection was gone before it was served"),
+            Err(error) => debug!(peer = %ends.peer, %error, "a connection was gone before it was served"),
         }
     }
 
@@ -308,7 +309,7 @@ impl Server {
             tokio::select! {
                 result = conversation.as_mut() => {
                     if let Err(error) = result {
-                        debug!(peer = %connection.peer, %error, "connection ended");
+                        debug!(peer = %connection.peer(), %error, "connection ended");
                     }
                     return;
                 }

@@ -88,7 +88,7 @@ impl Session {
     /// The span that its log lines carry.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::info_span!("session", number = self.number, peer = %self.connection.peer)
+        tracing::info_span!("session", number = self.number, peer = %self.connection.peer())
     }
 
     /// The client went away between its request and our answer.
@@ -102,7 +102,7 @@ impl Session {
         let socket = Rc::new(stream);
         info!(group = %self.opening.group, interface = self.opening.interface, "session opened");
         // What was read with the request wakes nobody.
-        let unread = !early.is_empty();
+        let unread = !early.is_empty() || socket.may_hold_input();
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
         self.egress.attach(Rc::clone(&socket));
@@ -267,7 +267,7 @@ impl Conversation for Session {
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
-            peer: self.connection.peer.to_string(),
+            peer: self.connection.peer().to_string(),
             kind: "websocket",
             principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),

@@ -1,4 +1,5 @@
-//! One client's connection, as everything behind the listener reads and writes it: TCP or a unix socket.
+//! One client's connection, as everything behind the listener reads and writes it: TCP or a unix socket, with TLS or
+//! without.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -12,11 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::sys::socket;
+use crate::web::tls::Layer;
 
 /// A connection that never waits by itself.
 #[derive(Debug)]
 pub struct Socket {
     carrier: Carrier,
+    layer: Option<Layer>,
 }
 
 /// What carries the bytes.
@@ -42,13 +45,19 @@ impl Socket {
     /// A connection whose bytes are what they are.
     #[must_use]
     pub fn plain(carrier: Carrier) -> Self {
-        Socket { carrier }
+        Socket::new(carrier, None)
+    }
+
+    /// A connection; with a `layer`, whose handshake is done, its bytes are encrypted.
+    #[must_use]
+    pub fn new(carrier: Carrier, layer: Option<Layer>) -> Self {
+        Socket { carrier, layer }
     }
 
     /// The descriptor for whoever writes past this type: only where the bytes are what they are.
     #[must_use]
     pub fn direct(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.as_fd())
+        self.layer.is_none().then(|| self.carrier.as_fd())
     }
 
     /// Writes what it takes of `bytes` without waiting.
@@ -56,7 +65,10 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` where it takes nothing now.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.carrier.try_write(bytes)
+        match &self.layer {
+            None => self.carrier.try_write(bytes),
+            Some(layer) => layer.write(&self.carrier, &[IoSlice::new(bytes)]),
+        }
     }
 
     /// Writes what it takes of `parts`, one behind the other, without waiting.
@@ -64,7 +76,24 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` where it takes nothing now.
     pub fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.carrier.try_write_vectored(parts)
+        match &self.layer {
+            None => self.carrier.try_write_vectored(parts),
+            Some(layer) => layer.write(&self.carrier, parts),
+        }
+    }
+
+    /// Whether some of what was taken is yet to be written.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.layer.as_ref().is_some_and(Layer::holds)
+    }
+
+    /// Writes what can be of what it has taken and [holds](Socket::holds); how many bytes that were.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing can.
+    pub fn try_flush(&self) -> io::Result<usize> {
+        self.layer.as_ref().map_or(Ok(0), |layer| layer.flush(&self.carrier))
     }
 
     /// Reads what is there without waiting; 0 where the peer has ended.
@@ -72,7 +101,16 @@ impl Socket {
     /// # Errors
     /// `WouldBlock` where nothing is there.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.carrier.try_read(buffer)
+        match &self.layer {
+            None => self.carrier.try_read(buffer),
+            Some(layer) => layer.read(&self.carrier, buffer),
+        }
+    }
+
+    /// Whether there may be something to read although the socket says nothing of it.
+    #[must_use]
+    pub fn may_hold_input(&self) -> bool {
+        self.layer.is_some()
     }
 
     /// Waits until there may be something to read.
@@ -93,6 +131,9 @@ impl Socket {
 
     /// Says that nothing more will be written.
     pub fn end_writing(&self) {
+        if let Some(layer) = &self.layer {
+            layer.end(&self.carrier);
+        }
         let _ = SockRef::from(&self.carrier).shutdown(Shutdown::Write);
     }
 
@@ -109,15 +150,15 @@ impl Socket {
 }
 
 impl Carrier {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         either!(self, stream => stream.try_write(bytes))
     }
 
-    fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         either!(self, stream => stream.try_write_vectored(parts))
     }
 
-    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         either!(self, stream => stream.try_read(buffer))
     }
 }
@@ -125,12 +166,6 @@ impl Carrier {
 impl AsFd for Carrier {
     fn as_fd(&self) -> BorrowedFd<'_> {
         either!(self, stream => stream.as_fd())
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.carrier.as_fd()
     }
 }
 
@@ -157,6 +192,11 @@ impl AsyncRead for Socket {
 }
 
 impl Socket {
+    fn flush_all(&self) -> io::Result<()> {
+        self.try_flush()?;
+        if self.holds() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
     fn poll_with<T>(
         &self,
         context: &mut Context<'_>,
@@ -190,11 +230,12 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_with(context, || self.flush_all())
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_with(context, || self.flush_all()))?;
         self.end_writing();
         Poll::Ready(Ok(()))
     }

@@ -9,7 +9,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use wscast::model::token::TokenDigest;
 
@@ -213,6 +213,32 @@ lab_test! {
         let status = ask(&gateway, "GET /api/v1/status", &[&bearer(ADMIN)]);
         let status: Value = serde_json::from_str(&status.body).expect("JSON");
         assert!(status["sessions"].as_array().expect("a list").iter().any(|session| session["principal"] == "wall"));
+    }
+}
+
+lab_test! {
+    fn everybody_is_told_what_they_may_and_no_more(lab) {
+        let (gateway, _folder) = start(lab, &site(""), &[]);
+        assert_eq!(ask(&gateway, "GET /api/v1/grant", &[]).status, 401);
+        let grant = |token: &str| -> Value {
+            let answer = ask(&gateway, "GET /api/v1/grant", &[&bearer(token)]);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            serde_json::from_str(&answer.body).expect("JSON")
+        };
+        assert_eq!(
+            grant(VIEWER),
+            json!({
+                "principal": "viewer", "expires": null, "status": false, "receive": [], "send": [],
+                "streams": {"camera": {"receive": true, "send": false}}
+            })
+        );
+        let wall = grant(WALL);
+        assert_eq!((&wall["send"], &wall["streams"]), (
+            &json!(["239.7.0.0/16:5000"]), &json!({"camera": {"receive": true, "send": true}})
+        ));
+        assert_eq!(wall["receive"][0], "239.7.0.0/16");
+        let admin = grant(ADMIN);
+        assert_eq!((&admin["status"], &admin["streams"]["secret"]["send"]), (&json!(true), &json!(true)));
     }
 }
 

@@ -129,7 +129,7 @@ lab_test! {
                 let datagram = program.run("datagram", subscription.next_datagram()).expect("a datagram");
                 assert_eq!((&datagram.payload[..], datagram.sequence, datagram.ttl), (&[number][..], number.into(), Some(3)));
                 assert_eq!(datagram.source.port(), source.source().port());
-                assert_eq!(datagram.source.is_ipv4(), subscription.group().is_ipv4());
+                assert_eq!(datagram.source.is_ipv4(), subscription.group().is_some_and(|group| group.is_ipv4()));
                 assert!(datagram.arrived().is_some_and(|at| at.elapsed().is_ok_and(|age| age < PATIENCE)));
                 assert!(&*datagram.interface == "lan0" && !datagram.truncated && !datagram.from_client);
             }

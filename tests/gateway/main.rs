@@ -29,6 +29,7 @@ mod sending;
 mod slow;
 mod source_specific;
 mod streams;
+mod tls;
 mod urls;
 mod v1;
 mod video;

@@ -81,9 +81,15 @@ fn node(lab: &Lab, package: &str, kind: &str) {
 
 /// A client that prints what it gets and sends what it is told, line by line, gets a datagram and sends one.
 fn converse(lab: &Lab, client: impl FnOnce(&str) -> Command) {
-    let gateway = TestGateway::start(lab, &["--interface", "lan0", "--allow-send", GROUP]);
+    converse_at(lab, "ws", &[], client);
+}
+
+/// The same with a gateway that is started with further arguments, by another scheme.
+pub(crate) fn converse_at(lab: &Lab, scheme: &str, arguments: &[&str], client: impl FnOnce(&str) -> Command) {
+    let own = ["--interface", "lan0", "--allow-send", GROUP];
+    let gateway = TestGateway::start(lab, &[&own[..], arguments].concat());
     let (source, receiver) = ends(lab);
-    let mut peer = Peer::start(client(&format!("ws://{}/udp/{GROUP}", gateway.address)));
+    let mut peer = Peer::start(client(&format!("{scheme}://{}/udp/{GROUP}", gateway.address)));
     gateway.await_joined("gw-lan0", GROUP);
 
     peer.says("grüße vom Client");

@@ -275,6 +275,7 @@ lab_test! {
         configured.write(&text("streams = 2\nconnections = 64\nlag-bytes = \"256KiB\"\nreplay-bytes = 0\n"));
         assert_eq!(configured.reload()["closed"], 0);
         let bound = gateway.status()["gateway"]["memory_bound_bytes"].as_u64();
+        // Without limits there was none; 32 MiB of it are room for answers that wait.
         assert!(bound.is_some_and(|bytes| bytes < 256 << 20), "{bound:?}");
         let answer = Answer::to(&mut gateway.connect(), &handshake(gateway.address, "/udp/239.1.2.5:5000", &[]));
         assert_eq!((answer.status, answer.body.contains("--limit streams")), (503, true), "{answer:?}");

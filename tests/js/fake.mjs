@@ -93,7 +93,7 @@ export class FakeGateway {
       return;
     }
     if (type === 'join') {
-      const key = JSON.stringify([message.group, message.port, message.sources, message.interface]);
+      const key = JSON.stringify([message.name, message.group, message.port, message.sources, message.interface]);
       const known = this.#streams.get(key);
       if (known) return this.say({ type: 'error', id, code: 'already_joined', message: 'it is', retry: false, stream: known }, socket);
       const stream = message.resume?.gateway === this.id ? message.resume.stream : this.#next++;

@@ -19,7 +19,36 @@ test('targets', () => {
   assert.deepEqual(parseTarget('10.0.0.5,10.0.0.6@232.1.2.3:5000'), { group: '232.1.2.3', port: 5000, sources: ['10.0.0.5', '10.0.0.6'] });
   assert.deepEqual(parseTarget('[2001:db8::5]@[ff35::1]:5000'), { group: 'ff35::1', port: 5000, sources: ['2001:db8::5'] });
   assert.deepEqual(parseTarget({ group: 'ff15::42', port: 1 }), { group: 'ff15::42', port: 1, sources: [] });
-  for (const wrong of ['239.1.2.3', 'ff15::42:5000', 'example.org:5000', '', ':5000']) assert.throws(() => parseTarget(wrong), TypeError);
+  assert.deepEqual(parseTarget('door-1.hd'), { name: 'door-1.hd', group: '', port: 0, sources: [] });
+  assert.deepEqual(parseTarget({ name: 'camera' }), { name: 'camera', group: '', port: 0, sources: [] });
+  for (const wrong of ['239.1.2.3', '..', 'a/b', 'a b', 'x'.repeat(65), 'ff15::42:5000', 'example.org:5000', '', ':5000']) assert.throws(() => parseTarget(wrong), TypeError);
+});
+
+test('streams are joined and sent to by name', async () => {
+  const { fake, gateway } = await open();
+  const [one, other, sender] = [gateway.join('camera', { replay: 5 }), gateway.join({ name: 'camera' }, { replay: 5 }), gateway.sender('camera')];
+  const { stream } = await one.joined;
+  await sender.opened;
+  assert.deepEqual(fake.of('join'), [{ type: 'join', id: 1, name: 'camera', echo: undefined, replay: '5' }].map(({ echo, ...rest }) => rest));
+  assert.deepEqual(fake.of('open_send'), [{ type: 'open_send', id: 2, name: 'camera', replies: true }]);
+  fake.send(record({ stream, payload: 'picture' }));
+  for (const each of [one, other]) {
+    const { value } = await each.next();
+    assert.deepEqual([value.text, value.group, value.groupPort, each.name], ['picture', '', 0, 'camera']);
+  }
+  assert.throws(() => sender.send('x'.repeat(2000)), /the sender to camera takes 1452/);
+  fake.close(1001);
+  for (const each of [one, other, sender]) each.leave();
+  gateway.close();
+});
+
+test('a status that this client may not see ends the watch with the reason', async () => {
+  const { fake, gateway, of } = await open();
+  fake.answers.watch = () => ({ type: 'error', code: 'not_allowed', message: 'the status is for operators', retry: false });
+  await assert.rejects(gateway.watch().next(), { code: 'not_allowed' });
+  await settled();
+  assert.deepEqual(of('error'), []);
+  gateway.close();
 });
 
 test('IPv6 sources are written as RFC 5952 says', () => {

@@ -10,10 +10,11 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Error, Message};
 
 use super::lab::PATIENCE;
+use super::tls::Line;
 
 /// One side of a WebSocket.
 pub struct WebSocket {
-    inner: tungstenite::WebSocket<TcpStream>,
+    inner: tungstenite::WebSocket<Line>,
     /// The answer to the handshake.
     pub response: Response,
 }
@@ -30,13 +31,28 @@ pub struct Refused {
 impl WebSocket {
     /// Opens `path` over `stream`.
     pub fn open(stream: TcpStream, host: SocketAddr, path: &str) -> Self {
-        Self::try_open(stream, host, path, &[])
+        Self::open_over(Line::Plain(stream), host, path)
+    }
+
+    /// The same with TLS, or without.
+    pub fn open_over(line: Line, host: SocketAddr, path: &str) -> Self {
+        Self::try_open_over(line, host, path, &[])
             .unwrap_or_else(|refused| panic!("opening {path}: refused with {refused:?}"))
     }
 
     /// Opens `path` with further headers, or says how it was refused.
     pub fn try_open(
         stream: TcpStream,
+        host: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Refused> {
+        Self::try_open_over(Line::Plain(stream), host, path, headers)
+    }
+
+    /// The same with TLS, or without.
+    pub fn try_open_over(
+        line: Line,
         host: SocketAddr,
         path: &str,
         headers: &[(&'static str, &str)],
@@ -48,7 +64,7 @@ impl WebSocket {
             let value = HeaderValue::from_str(value).expect("a header value");
             request.headers_mut().insert(*name, value);
         }
-        match tungstenite::client(request, stream) {
+        match tungstenite::client(request, line) {
             Ok((inner, response)) => Ok(WebSocket { inner, response }),
             Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
                 let reason = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
@@ -70,7 +86,7 @@ impl WebSocket {
 
     /// The next datagram, if one comes in time.
     pub fn recv_within(&mut self, patience: Duration) -> Option<Vec<u8>> {
-        self.inner.get_ref().set_read_timeout(Some(patience)).expect("set a deadline");
+        self.inner.get_ref().tcp().set_read_timeout(Some(patience)).expect("set a deadline");
         loop {
             match self.inner.read() {
                 Ok(Message::Binary(bytes)) => return Some(bytes.to_vec()),
@@ -109,7 +125,7 @@ impl WebSocket {
 
     /// Waits for the gateway's close; its code and reason. Datagrams before it are passed over.
     pub fn closed(&mut self) -> (u16, String) {
-        self.inner.get_ref().set_read_timeout(Some(Duration::from_secs(30))).expect("set a deadline");
+        self.inner.get_ref().tcp().set_read_timeout(Some(Duration::from_secs(30))).expect("set a deadline");
         loop {
             match self.inner.read() {
                 Ok(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.to_string()),
@@ -123,7 +139,7 @@ impl WebSocket {
     /// Closes from this side and waits for the answer.
     pub fn close(mut self) {
         self.inner.close(None).expect("begin to close");
-        self.inner.get_ref().set_read_timeout(Some(PATIENCE)).expect("set a deadline");
+        self.inner.get_ref().tcp().set_read_timeout(Some(PATIENCE)).expect("set a deadline");
         loop {
             match self.inner.read() {
                 Ok(_) => {}
@@ -134,7 +150,7 @@ impl WebSocket {
     }
 
     /// The TCP connection.
-    pub fn stream(&mut self) -> &mut TcpStream {
-        self.inner.get_mut()
+    pub fn stream(&mut self) -> &TcpStream {
+        self.inner.get_ref().tcp()
     }
 }

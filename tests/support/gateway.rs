@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::client::WebSocket;
 use super::lab::{Lab, PATIENCE, wait_for};
+use super::tls::Line;
 
 /// What lets everything in the lab be received, and asked for as often as a waiting test does: the tests that are about
 /// policy say their own.
@@ -31,6 +32,8 @@ pub struct TestGateway<'a> {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it speaks TLS there.
+    secure: bool,
     log: Arc<Mutex<String>>,
 }
 
@@ -117,13 +120,16 @@ impl<'a> TestGateway<'a> {
         BufReader::new(child.stdout.take().expect("stdout is piped"))
             .read_line(&mut first)
             .expect("read the first line");
-        let address =
-            first.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        let url = first.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+        let (secure, address) = match url.map(|(scheme, address)| (scheme, address.parse())) {
+            Some((scheme @ ("http" | "https"), Ok(address))) => (scheme == "https", Some(address)),
+            _ => (false, None),
+        };
         let Some(address) = address else {
             let status = child.wait().expect("wait for wscast");
             panic!("wscast {arguments:?} did not start: {status}, said {first:?}");
         };
-        TestGateway { lab, child, address, log }
+        TestGateway { lab, child, address, secure, log }
     }
 
     /// What it has logged so far.
@@ -164,7 +170,12 @@ impl<'a> TestGateway<'a> {
 
     /// A WebSocket from `cli` at `path`.
     pub fn open(&self, path: &str) -> WebSocket {
-        WebSocket::open(self.connect(), self.address, path)
+        WebSocket::open_over(self.line(self.connect()), self.address, path)
+    }
+
+    /// What is spoken on a connection: TLS where the gateway does.
+    pub fn line(&self, stream: TcpStream) -> Line {
+        if self.secure { Line::secure(stream) } else { Line::Plain(stream) }
     }
 
     /// `GET path` from `cli`, on a connection of its own.
@@ -194,9 +205,9 @@ impl<'a> TestGateway<'a> {
 
     /// The same from another host, at another of its addresses.
     pub fn ask_from(&self, host: &str, address: SocketAddr, request: &str) -> Answer {
-        let mut stream = self.lab.on(host, || TcpStream::connect(address).expect("connect to the gateway"));
+        let stream = self.lab.on(host, || TcpStream::connect(address).expect("connect to the gateway"));
         stream.set_read_timeout(Some(PATIENCE)).expect("set a deadline");
-        Answer::to(&mut stream, request)
+        Answer::to(&mut self.line(stream), request)
     }
 
     /// `/api/v1/status`.

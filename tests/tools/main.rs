@@ -6,6 +6,7 @@ mod doctor;
 #[path = "../support/mod.rs"]
 mod support;
 mod through_gateway;
+mod tokens;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};

@@ -11,13 +11,14 @@ use crate::client::ClientError;
 use crate::client::backoff::random;
 use crate::client::queue::{Datagram, Event, Loss, LossPlace, Queue};
 use crate::client::sender::SenderState;
-use crate::model::control::{Join, LossCause, OpenSend, Resume, StreamState};
+use crate::client::wanted::{WantedSender, WantedStream};
+use crate::model::control::{LossCause, Resume, StreamState};
 use crate::model::record::{Record, RecordHeader};
 
 /// One subscription. Its key is the `id` of its `join`.
 #[derive(Debug)]
 pub(super) struct Subscribed {
-    pub(super) join: Join,
+    pub(super) wanted: WantedStream,
     pub(super) queue: Arc<Queue>,
     /// Whom to tell that it stands or does not; gone once it has stood.
     pub(super) answer: Option<Answer>,
@@ -32,7 +33,7 @@ pub(super) struct Subscribed {
 /// One sender. Its key is the `id` of its `open_send`.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) open: OpenSend,
+    pub(super) wanted: WantedSender,
     pub(super) queue: Arc<Queue>,
     pub(super) state: Arc<SenderState>,
     pub(super) answer: Option<Answer>,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::client::queue::Losses;
+use crate::model::control::Join;
 use crate::model::record::RecordHeader;
 
 const JOINED: &str =
@@ -19,8 +20,9 @@ impl Bench {
         registry.connected(welcome("a"));
         let (answer, answered) = oneshot::channel();
         let queue = Arc::new(Queue::new(100, 1 << 20));
-        let join = Box::new(Join::of("239.1.2.3:5000".parse().expect("a group")));
-        registry.take(Request::Join { key: 1, join, queue: Arc::clone(&queue), answer });
+        let join = Join::of("239.1.2.3:5000".parse().expect("a group"));
+        let wanted = Box::new(WantedStream::Group(join));
+        registry.take(Request::Join { key: 1, wanted, queue: Arc::clone(&queue), answer });
         Bench { registry, queue, answered, now: Instant::now() }
     }
 

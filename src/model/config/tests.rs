@@ -15,7 +15,7 @@ fn specs(texts: &[&str]) -> Vec<Spec> {
 #[test]
 fn defaults_are_safe() {
     let config = Config::build(None, Overrides::default()).expect("valid");
-    assert_eq!(config.listen, ["127.0.0.1:8080".parse().expect("an address")]);
+    assert_eq!(config.listen, [Listener::plain("127.0.0.1:8080".parse().expect("an address"))]);
     assert_eq!(config.policy, Policy::new(ReceiveRule::AnyButDenied, vec![]));
     assert!(!config.no_auth && !config.policy.sends_at_all() && config.allow_origin.is_empty());
     assert_eq!((config.threads.get(), config.hold, config.max_ttl), (1, None, 32));

@@ -55,6 +55,7 @@ impl File<'_> {
             url: link.url.clone(),
             credentials: Credentials {
                 token_file: link.token_file.clone(),
+                token: None,
                 ca: link.ca.clone(),
                 client_cert: link.client_cert.clone(),
                 client_key: link.client_key.clone(),

@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::wire::Wire;
 use super::{ErrorCode, ErrorNotice, LONGEST_WATCH, SHORTEST_WATCH};
 use crate::model::group::Group;
-use crate::model::name::check_name;
+use crate::model::name::{NameError, check_name};
 use crate::model::quantity::parse_duration;
 use crate::model::request::{LONGEST_LATENCY, Overflow, Replay};
 use crate::model::selector::InterfaceSelector;
@@ -40,6 +40,8 @@ pub enum Action {
     },
     /// Send to a group. Answered with `sender`.
     OpenSend(OpenSend),
+    /// Send to a stream that the configuration names: `open_send` with `name`. Answered with `sender`.
+    OpenSendNamed(OpenSendNamed),
     /// Send there no more. Answered with `sender_closed`.
     CloseSend {
         /// The sender's number.
@@ -136,6 +138,21 @@ pub struct OpenSend {
     pub replies: bool,
 }
 
+/// A stream to send to by its name, and how. The fields are those of [`OpenSend`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSendNamed {
+    /// The stream's name in the gateway's configuration.
+    pub name: String,
+    /// As [`OpenSend::interface`]; `None` for what the configuration says.
+    pub interface: Option<InterfaceSelector>,
+    /// As [`OpenSend::ttl`].
+    pub ttl: Option<u8>,
+    /// As [`OpenSend::loopback`].
+    pub loopback: Option<bool>,
+    /// As [`OpenSend::replies`].
+    pub replies: bool,
+}
+
 /// What can't be understood, ready to be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{code}: {message}")]
@@ -167,7 +184,10 @@ impl Command {
                 None => Action::Join(Box::new(Join::read(&fields)?)),
             },
             "leave" => Action::Leave { stream: stream()? },
-            "open_send" => Action::OpenSend(OpenSend::read(&fields)?),
+            "open_send" => match fields.text("name", NAME)? {
+                Some(name) => Action::OpenSendNamed(OpenSendNamed::read(name, &fields)?),
+                None => Action::OpenSend(OpenSend::read(&fields)?),
+            },
             "close_send" => Action::CloseSend { sender: fields.needed_number("sender", 0, u32::MAX)? },
             "auth" => {
                 let token = fields.text("token", "the token as text")?;
@@ -242,12 +262,26 @@ impl Join {
 }
 
 impl JoinNamed {
+    /// Everybody whom the configuration lets be heard, where it says, from now on.
+    ///
+    /// # Errors
+    /// Where `name` can't be one.
+    pub fn of(name: &str) -> Result<JoinNamed, NameError> {
+        check_name(name)?;
+        Ok(JoinNamed {
+            name: name.to_owned(),
+            exclude: Vec::new(),
+            interface: None,
+            echo: false,
+            overflow: Overflow::Skip,
+            replay: Replay::None,
+            latency: None,
+            resume: None,
+        })
+    }
+
     fn read(name: &str, fields: &Fields) -> Result<JoinNamed, CommandError> {
-        check_name(name).map_err(|error| fields.impossible("name", error))?;
-        if fields.has("group") || fields.has("port") || fields.has("sources") {
-            let message = "the configuration says group, port and sources of a name: leave them out";
-            return Err(fields.refuse(ErrorCode::BadField, message));
-        }
+        check_named(name, fields)?;
         let exclude = SourceFilter::exclude(fields.addresses("exclude")?);
         let exclude = exclude.map_err(|error| fields.impossible("exclude", error))?.sources().to_vec();
         Ok(JoinNamed {
@@ -271,13 +305,33 @@ impl OpenSend {
     }
 
     fn read(fields: &Fields) -> Result<OpenSend, CommandError> {
-        let interface = interface(fields)?;
-        if interface == Some(InterfaceSelector::All) {
-            return Err(fields.wrong("interface", "one interface to send on: all is for receiving"));
-        }
+        let interface = one_interface(fields)?;
         Ok(OpenSend {
             group: group(fields)?,
             interface,
+            ttl: fields.number("ttl", 1, 255)?,
+            loopback: fields.switch("loop")?,
+            replies: fields.switch("replies")?.unwrap_or(false),
+        })
+    }
+}
+
+impl OpenSendNamed {
+    /// To the stream `name`, where the configuration says, with the gateway's defaults, and without replies.
+    ///
+    /// # Errors
+    /// Where `name` can't be one.
+    pub fn to(name: &str) -> Result<OpenSendNamed, NameError> {
+        check_name(name)?;
+        let name = name.to_owned();
+        Ok(OpenSendNamed { name, interface: None, ttl: None, loopback: None, replies: false })
+    }
+
+    fn read(name: &str, fields: &Fields) -> Result<OpenSendNamed, CommandError> {
+        check_named(name, fields)?;
+        Ok(OpenSendNamed {
+            name: name.to_owned(),
+            interface: one_interface(fields)?,
             ttl: fields.number("ttl", 1, 255)?,
             loopback: fields.switch("loop")?,
             replies: fields.switch("replies")?.unwrap_or(false),
@@ -300,6 +354,25 @@ fn group(fields: &Fields) -> Result<Group, CommandError> {
     Group::new(address, 1).map_err(|error| fields.impossible("group", error))?;
     let port = fields.needed_number("port", 1, u16::MAX)?;
     Group::new(address, port).map_err(|error| fields.impossible("group", error))
+}
+
+/// Of a stream that is asked for by name, the configuration says which it is.
+fn check_named(name: &str, fields: &Fields) -> Result<(), CommandError> {
+    check_name(name).map_err(|error| fields.impossible("name", error))?;
+    if fields.has("group") || fields.has("port") || fields.has("sources") {
+        let message = "the configuration says group, port and sources of a name: leave them out";
+        return Err(fields.refuse(ErrorCode::BadField, message));
+    }
+    Ok(())
+}
+
+fn one_interface(fields: &Fields) -> Result<Option<InterfaceSelector>, CommandError> {
+    match interface(fields)? {
+        Some(InterfaceSelector::All) => {
+            Err(fields.wrong("interface", "one interface to send on: all is for receiving"))
+        }
+        one => Ok(one),
+    }
 }
 
 fn interface(fields: &Fields) -> Result<Option<InterfaceSelector>, CommandError> {

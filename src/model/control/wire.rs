@@ -85,6 +85,14 @@ impl<'a> Wire<'a> {
                 replies: open.replies,
                 ..kind("open_send")
             },
+            Action::OpenSendNamed(open) => Wire {
+                name: Some(&open.name),
+                interface: open.interface.as_ref(),
+                ttl: open.ttl,
+                loopback: open.loopback,
+                replies: open.replies,
+                ..kind("open_send")
+            },
             Action::CloseSend { sender } => Wire { sender: Some(*sender), ..kind("close_send") },
             Action::Auth { token } => Wire { token: Some(&token.0), ..kind("auth") },
             Action::Ping => kind("ping"),

@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 use crate::cli::TrustArgs;
 use crate::client::{Protected, Trust};
 use crate::model::source::SourceFilter;
+use crate::model::token::Token;
 use crate::tools::failure::Failure;
 use crate::tools::lan_tap::LanTarget;
-use crate::tools::trust::trust as tools_trust;
+use crate::tools::trust::{token, trust as tools_trust};
 
 /// Where the gateway is, and as whom it is asked.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct GatewayAddress {
     /// The same for connecting, with its port.
     dial: String,
     origin: Option<String>,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 /// What was found at a gateway's address.
@@ -85,12 +86,7 @@ impl GatewayAddress {
     ///
     /// # Errors
     /// [`Failure::Usage`] with what to write instead.
-    pub fn parse(
-        url: &str,
-        origin: Option<&str>,
-        token: Option<&str>,
-        trust: &TrustArgs,
-    ) -> Result<GatewayAddress, Failure> {
+    pub fn parse(url: &str, origin: Option<&str>, trust: &TrustArgs) -> Result<GatewayAddress, Failure> {
         let usage = || {
             Failure::Usage(format!(
                 "asking the gateway at {url}: write http://HOST:PORT or https://HOST:PORT"
@@ -114,21 +110,21 @@ impl GatewayAddress {
             None => format!("{authority}:{}", if secure { 443 } else { 80 }),
         };
         let printable = |text: &&str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !origin.iter().chain(&token).all(printable) {
+        if !origin.iter().all(printable) {
             return Err(Failure::Usage(
-                "asking the gateway: an origin and a token have no spaces and no control characters"
-                    .to_owned(),
+                "asking the gateway: an origin has no spaces and no control characters".to_owned(),
             ));
         }
         let scheme = if secure { "wss" } else { "ws" };
-        let trust = tools_trust(&format!("{scheme}://{authority}"), trust)?;
+        let address = format!("{scheme}://{authority}");
+        let (trust, token) = (tools_trust(&address, trust)?, token(&address, trust)?);
         Ok(GatewayAddress {
             url: url.to_owned(),
             trust,
             authority: authority.to_owned(),
             dial,
             origin: origin.map(str::to_owned),
-            token: token.map(str::to_owned),
+            token,
         })
     }
 
@@ -178,7 +174,7 @@ impl GatewayAddress {
             let _ = write!(request, "Origin: {origin}\r\n");
         }
         if let Some(token) = &self.token {
-            let _ = write!(request, "Authorization: Bearer {token}\r\n");
+            let _ = write!(request, "Authorization: Bearer {}\r\n", token.0);
         }
         request.push_str("\r\n");
         let mut stream = self.connect().await?;
@@ -253,7 +249,7 @@ mod tests {
     use super::*;
 
     fn parse(url: &str, origin: Option<&str>) -> Result<GatewayAddress, Failure> {
-        GatewayAddress::parse(url, origin, None, &TrustArgs::default())
+        GatewayAddress::parse(url, origin, &TrustArgs::default())
     }
 
     #[test]

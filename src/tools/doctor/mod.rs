@@ -35,9 +35,10 @@ pub fn run(arguments: &DoctorArgs) -> Result<(), Failure> {
     let config = arguments.config.as_deref().map(|path| check_config::read(Some(path), Default::default()));
     let config = config.transpose()?;
     let asked = asked(arguments, config.as_ref())?;
-    let gateway = arguments.gateway.as_deref().map(|url| {
-        GatewayAddress::parse(url, arguments.origin.as_deref(), arguments.token.as_deref(), &arguments.trust)
-    });
+    let gateway = arguments
+        .gateway
+        .as_deref()
+        .map(|url| GatewayAddress::parse(url, arguments.origin.as_deref(), &arguments.trust));
     let gateway = gateway.transpose()?;
     block_on(examine(arguments, asked, gateway))
 }

@@ -56,6 +56,23 @@ struct OfAddress {
     left_unfinished: Option<Instant>,
 }
 
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Visitor {
+    /// For itself.
+    Client(IpAddr),
+    /// For others: no bounds of the address.
+    Proxy(IpAddr),
+}
+
+impl Visitor {
+    pub(super) fn address(self) -> IpAddr {
+        match self {
+            Visitor::Client(address) | Visitor::Proxy(address) => address,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Unfinished {
     address: IpAddr,
@@ -84,8 +101,12 @@ impl Counts {
     }
 
     /// Counts a connection and its handshake; the handshake's number.
-    pub(super) fn enter(&mut self, address: IpAddr, cut: &Arc<Notify>, now: Instant) -> Result<u64, Over> {
-        let bounds = self.bounds;
+    pub(super) fn enter(&mut self, visitor: Visitor, cut: &Arc<Notify>, now: Instant) -> Result<u64, Over> {
+        let address = visitor.address();
+        let bounds = match visitor {
+            Visitor::Client(_) => self.bounds,
+            Visitor::Proxy(_) => self.bounds.without_those_of_addresses(),
+        };
         let reached = |count: u32, most: Option<u32>| most.is_some_and(|most| count >= most);
         if self.addresses.len() >= ADDRESSES {
             self.addresses.retain(|_, of| of.connections > 0);
@@ -129,6 +150,43 @@ impl Counts {
         of.unfinished.insert(number);
         self.unfinished.insert(number, Unfinished { address, cut: Arc::clone(cut) });
         Ok(number)
+    }
+
+    /// A connection that was counted for `from` is from now on counted for `to`, where that has room.
+    pub(super) fn pass_on(
+        &mut self,
+        from: IpAddr,
+        to: IpAddr,
+        handshake: Option<u64>,
+        now: Instant,
+    ) -> Result<(), Over> {
+        let of = self.addresses.entry(to).or_default();
+        if let Some(rate) = self.bounds.rate_per_address {
+            let rate = u64::from(rate);
+            let bucket = of.rate.get_or_insert_with(|| TokenBucket::new(rate, rate * 2, now));
+            if !bucket.take(1, now) {
+                return Err(Over::AddressRate);
+            }
+        }
+        if self.bounds.connections_per_address.is_some_and(|most| of.connections >= most) {
+            return Err(Over::AddressConnections);
+        }
+        of.connections += 1;
+        if let Some(unfinished) = handshake.and_then(|number| self.unfinished.get_mut(&number)) {
+            unfinished.address = to;
+            of.unfinished.extend(handshake);
+        }
+        if let Entry::Occupied(mut entry) = self.addresses.entry(from) {
+            let of = entry.get_mut();
+            of.connections -= 1;
+            if let Some(number) = handshake {
+                of.unfinished.remove(&number);
+            }
+            if of.connections == 0 && of.rate.is_none() && !of.is_blamed(now) {
+                entry.remove();
+            }
+        }
+        Ok(())
     }
 
     /// A handshake is over, one way or the other; whether it was still counted.
@@ -185,6 +243,10 @@ impl Bounds {
             handshakes: limits.handshakes,
             handshakes_per_address: limits.handshakes_per_address,
         }
+    }
+
+    fn without_those_of_addresses(self) -> Self {
+        Bounds { connections_per_address: None, rate_per_address: None, handshakes_per_address: None, ..self }
     }
 }
 

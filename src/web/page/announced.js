@@ -5,6 +5,7 @@ import { $, make, on } from './elements.js';
 import { named } from './gateway.js';
 import { fill } from './table.js';
 import { parse } from './target.js';
+import { ask, kept } from './token.js';
 
 /** @typedef {import('./gateway.js').Json} Json */
 /** @typedef {import('./target.js').Target} Target */
@@ -20,12 +21,8 @@ export async function showAnnounced(watch) {
   const now = performance.now();
   if (now - looked < LOOK || document.hidden) return;
   looked = now;
-  try {
-    const answer = await fetch('/api/v1/announcements');
-    if (answer.ok) show((await answer.json()).announcements, watch);
-  } catch {
-    // The head of the page says that the gateway is away.
-  }
+  const answer = await ask('/api/v1/announcements');
+  if (answer?.ok) show((await answer.json()).announcements, watch);
 }
 
 /** @param {Json[]} announcements @param {(target: Target) => void} watch */
@@ -43,5 +40,7 @@ function show(announcements, watch) {
     });
     return [look];
   });
+  // What a link asks for comes without the token.
+  $('playlist').hidden = Boolean(kept());
   $('announcements').hidden = rows.length === 0;
 }

@@ -4,16 +4,35 @@
 import { connect } from '/wscast.js';
 import { $, put } from './elements.js';
 import { counted, duration } from './numbers.js';
+import { spell, within } from './target.js';
+import { askGrant, kept, settled, token, want } from './token.js';
 
 /** JSON of the gateway, documented in src/model/status.rs. @typedef {Record<string, any>} Json */
 
 /** Milliseconds from one status to the next. */
 const INTERVAL = 1000;
 
-export const gateway = connect(location.origin);
+export const gateway = connect(location.origin, { token });
 
 /** The last status; `null` before the first. @type {Json | null} */
 export let status = null;
+
+/** What this caller may, as `/api/v1/grant` says it. @type {Json} */
+export let grant = { principal: '', status: true, receive: null, send: [], streams: {} };
+
+/** How a stream is asked for: by its name where its address is not this caller's to choose.
+ * @param {import('./target.js').Target} target @param {'receive' | 'send'} how */
+export function wish(target, how) {
+  const { group, name } = target;
+  if (name && !may({ ...target, name: undefined }, how)) return { name };
+  return group ? spell(how === 'send' ? { ...target, sources: [] } : target) : { name: name ?? '' };
+}
+
+/** Whether the lists of this caller's grant have it. @param {import('./target.js').Target} target @param {'receive' | 'send'} how */
+export function may({ group, name }, how) {
+  const chosen = group && (grant[how] === null || within(grant[how], group));
+  return Boolean(chosen || (name && grant.streams[name]?.[how]));
+}
 
 /** The streams that the configuration names. @returns {import('./target.js').Named} */
 export const named = () => status?.gateway.named_streams ?? {};
@@ -25,6 +44,9 @@ export async function watch(show) {
   gateway.addEventListener('reconnect', (/** @type {any} */ { detail }) => back(detail));
   gateway.addEventListener('error', (/** @type {any} */ { detail }) => banner(`The gateway says: ${detail.error.message}`, 'bad'));
   try {
+    await gateway.opened;
+    await learn();
+    if (!grant.status) return show((status = narrow()));
     for await (const next of gateway.watch(INTERVAL)) {
       status = /** @type {Json} */ (next);
       show(status);
@@ -32,6 +54,20 @@ export async function watch(show) {
   } catch (/** @type {any} */ error) {
     connection({ state: 'closed', error });
   }
+}
+
+async function learn() {
+  const answer = await askGrant();
+  if (answer?.ok) grant = await answer.json();
+}
+
+/** What a caller who may not see the status can see of it: the names of its streams. @returns {Json} */
+function narrow() {
+  const unknown = { group: '', sources: [], exclude: [], interface: null };
+  const seen = Object.entries(grant.streams).filter(([, { receive }]) => receive);
+  const names = Object.fromEntries(seen.map(([name]) => [name, unknown]));
+  const about = { id: '', named_streams: names, draining: false, uptime_seconds: 0, version: '' };
+  return { narrow: true, gateway: about, streams: [], sessions: [], interfaces: [] };
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -46,7 +82,13 @@ function connection({ state, code, reason, error }) {
   put(link.querySelector('span'), words[state] ?? state);
   const away = state === 'waiting' || state === 'closed';
   document.body.classList.toggle('stale', away);
-  if (away) {
+  if (state === 'open') settled();
+  const refused = /** @type {any} */ (error)?.code;
+  if (code === 4401 || refused === 'unauthorized' || refused === 'auth_timeout') {
+    const words = (error?.message ?? reason ?? '').replace(/^.*unauthorized: /, '');
+    want(kept() ? `The gateway does not take this token: ${words}. Type another.` : 'This gateway wants a token.');
+    $('banner').hidden = true;
+  } else if (away) {
     clearTimeout(hiding);
     const why = error?.message ?? (code === 1001 ? 'it is stopping' : code === 1006 || !code ? 'it does not answer' : `${code} ${reason}`);
     const next = state === 'waiting' ? 'This page comes back by itself; what stands below is from before.' : 'Reload the page to try again.';
@@ -70,8 +112,12 @@ function banner(words, state) {
 }
 
 /** What the gateway says of itself, in the head of the page. @param {Json} status */
-export function showGateway({ gateway: about, streams, sessions }) {
+export function showGateway({ gateway: about, streams, sessions, narrow }) {
   put($('version'), about.version);
-  put($('facts'), `${counted(streams.length, 'stream')} · ${counted(sessions.length, 'session')} · up ${duration(about.uptime_seconds)}`);
+  const counts = [counted(streams.length, 'stream'), counted(sessions.length, 'session'), `up ${duration(about.uptime_seconds)}`];
+  put($('facts'), [...(narrow ? [] : counts), kept() && `as ${grant.principal}`].filter(Boolean).join(' · '));
+  // What a link asks for comes without the token.
+  $('json').hidden = Boolean(narrow || kept());
+  for (const part of ['sessions-part', 'interfaces-part']) $(part).hidden = Boolean(narrow);
   $('draining').hidden = !about.draining;
 }

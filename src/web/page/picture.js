@@ -2,6 +2,7 @@
 // The stream of a picture on a connection of its own: from its last key picture on, the tables first, RTP in order.
 
 import { path } from './target.js';
+import { protocols } from './token.js';
 
 /** Where that is. @param {import('./target.js').Target} target @param {boolean} rtp whether it comes in RTP */
 export function address(target, rtp) {
@@ -15,7 +16,7 @@ export class PictureStream {
   constructor(target, rtp, take) {
     /** Whether it can't be had, or no more: what the page hears of the stream anyway has to do. */
     this.failed = false;
-    this.socket = new WebSocket(location.origin.replace('http', 'ws') + address(target, rtp));
+    this.socket = new WebSocket(location.origin.replace('http', 'ws') + address(target, rtp), protocols());
     this.socket.binaryType = 'arraybuffer';
     this.socket.onmessage = ({ data }) => take(new Uint8Array(data));
     this.socket.onclose = () => (this.failed = true);

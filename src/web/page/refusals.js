@@ -12,7 +12,8 @@ const HOW = {
   too_large: 'Send less at once, or raise --limit send-size.',
   rate: 'Too many at once: --limit send-rate-per-session raises that.',
   no_interface: 'Choose an interface beside the group; those with multicast are in the list below.',
-  unauthorized: 'This gateway wants a token: open the page through the address that you were given.',
+  unauthorized: 'This gateway wants a token: type it above.',
+  no_such_stream: 'It is not there, or not for you: whoever runs the gateway gives it to you with streams = [...].',
   left: 'The gateway’s configuration has changed: the group is not on its lists any more.',
 };
 

@@ -2,11 +2,11 @@
 // Sending one datagram at a time to the group that is watched, where the gateway lets this page.
 
 import { $, put } from './elements.js';
-import { gateway, status } from './gateway.js';
+import { gateway, may, wish } from './gateway.js';
 import { unhex } from './hex.js';
 import { clock, counted } from './numbers.js';
 import { explain } from './refusals.js';
-import { spell, within } from './target.js';
+import { kept } from './token.js';
 
 export class SendForm {
   /** @param {import('./target.js').Target} target @param {AbortSignal} signal @param {(place: any, explanation: any) => void} show */
@@ -22,10 +22,11 @@ export class SendForm {
     }, { signal });
     put($('sent'), '');
     show($('send-error'), null);
-    const may = within(status?.gateway.policy.send ?? [], target.group);
-    $('send-form').hidden = !may;
-    $('send-off').hidden = may;
-    put($('send-flag'), `--allow-send ${target.group}`);
+    const allowed = may(target, 'send');
+    $('send-form').hidden = !allowed;
+    $('send-off').hidden = allowed;
+    const { group, name } = target;
+    put($('send-flag'), !kept() && group ? `--allow-send ${group}` : name ? `send-streams = ["${name}"]` : `send = ["${group}"]`);
   }
 
   async send() {
@@ -48,11 +49,11 @@ export class SendForm {
 
   /** Opened by the first datagram: looking costs nobody a socket. */
   open() {
-    const { interface: on, group } = this.target;
-    const sender = gateway.sender(spell({ ...this.target, sources: [] }), { interface: on || undefined, loop: true, replies: false, signal: this.signal });
+    const { interface: on, group, name } = this.target;
+    const sender = gateway.sender(wish(this.target, 'send'), { interface: on || undefined, loop: true, replies: false, signal: this.signal });
     sender.addEventListener('refused', (/** @type {any} */ { detail }) => {
       put($('sent'), '');
-      this.show($('send-error'), explain({ code: detail.code, message: detail.message || `The gateway did not send to ${group}: ${detail.code}` }));
+      this.show($('send-error'), explain({ code: detail.code, message: detail.message || `The gateway did not send to ${group || name}: ${detail.code}` }));
     });
     return sender;
   }

@@ -38,7 +38,7 @@ for await (const datagram of gateway.join('${spell(target)}'${more})) {
 
 /** Opens the dialog with a stream's lines. @param {import('./target.js').Target} target */
 export function openLinks(target) {
-  put($('links-title'), target.name ? `${target.name} · ${spell(target)}` : spell(target));
+  put($('links-title'), target.name && target.group ? `${target.name} · ${spell(target)}` : spell(target));
   $('links-list').replaceChildren(...snippets(target).map(({ label, note, text }) => {
     const button = make('button', { type: 'button', textContent: 'Copy', 'aria-label': `Copy for ${label}` });
     on(button, 'click', () => copy(text, button));

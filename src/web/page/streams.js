@@ -24,7 +24,7 @@ function targetOf({ group, sources, exclude, asked_interface: asked, interface: 
 }
 
 /** @param {Json} status @param {(target: import('./target.js').Target) => void} watch */
-export function showStreams({ gateway, streams }, watch) {
+export function showStreams({ gateway, streams, narrow }, watch) {
   const now = performance.now();
   const named = gateway.named_streams;
   const idle = new Map(Object.entries(named));
@@ -43,7 +43,7 @@ export function showStreams({ gateway, streams }, watch) {
   for (const [name, stream] of idle) {
     const key = `named/${name}`;
     targets.set(key, { group: stream.group, sources: stream.sources, exclude: stream.exclude, interface: stream.interface ?? '', name });
-    rows.push({ key, state: 'idle', cells: [{ text: name, note: stream.group }, { text: 'not joined', note: 'nobody watches', state: 'idle' }, '–', '–', '–', '–', '–'] });
+    rows.push({ key, state: 'idle', cells: [{ text: name, note: stream.group }, narrow ? '–' : { text: 'not joined', note: 'nobody watches', state: 'idle' }, '–', '–', '–', '–', '–'] });
   }
   rows.sort(byName);
   fill($('streams'), rows, (key) => buttons(key, watch));

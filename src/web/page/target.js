@@ -72,8 +72,8 @@ function byAddress(text, named) {
   return { group: `${bracketed(address)}:${Number(port)}`, sources, exclude: [], interface: '' };
 }
 
-/** `SOURCE@GROUP:PORT`. @param {Target} target */
-export const spell = ({ sources, group }) => sources.map(bracketed).join() + (sources.length ? '@' : '') + group;
+/** `SOURCE@GROUP:PORT`, or the name of what is known by that alone. @param {Target} target */
+export const spell = ({ sources, group, name }) => !group ? name ?? '' : sources.map(bracketed).join() + (sources.length ? '@' : '') + group;
 
 /** The path of the stream's URL, with its query. @param {Target} target */
 export function path(target) {

@@ -4,7 +4,7 @@
 import { Chart } from './chart.js';
 import { Detector } from './detect.js';
 import { $, copy, make, on, put } from './elements.js';
-import { gateway, named } from './gateway.js';
+import { gateway, named, wish } from './gateway.js';
 import { DatagramList } from './list.js';
 import { causes, counted, duration, rough, scaled, whole } from './numbers.js';
 import { explain } from './refusals.js';
@@ -48,7 +48,7 @@ export class Viewer {
     /** @type {Map<string, number>} */
     this.sources = new Map();
     this.last = { at: performance.now(), total: 0, bytes: 0 };
-    this.detector = new Detector(Number(/\d+$/.exec(target.group)));
+    this.detector = new Detector(Number(/\d+$/.exec(target.group) ?? 0));
     this.list = new DatagramList($('messages'));
     this.chart = new Chart();
     this.video = new Video(target);
@@ -72,7 +72,7 @@ export class Viewer {
     $('live').hidden = false;
     $('live').dataset.state = '';
     put($('live-title'), name || spell(this.target));
-    put($('live-group'), [name && spell(this.target), this.target.interface && `on ${this.target.interface}`].filter(Boolean).join(' '));
+    put($('live-group'), [name && this.target.group && spell(this.target), this.target.interface && `on ${this.target.interface}`].filter(Boolean).join(' '));
     $('kind').hidden = true;
     showError($('live-error'), null);
     this.pause(false);
@@ -86,7 +86,7 @@ export class Viewer {
   async run(replay) {
     const { interface: on, exclude, sources } = this.target;
     try {
-      const subscription = (this.subscription = gateway.join(spell(this.target), {
+      const subscription = (this.subscription = gateway.join(wish(this.target, 'receive'), {
         interface: on || undefined, exclude: exclude.length ? exclude : undefined, echo: true, replay: replay ? '5' : undefined, signal: this.abort.signal,
       }));
       subscription.addEventListener('state', (/** @type {any} */ { detail }) => this.settled(detail));
@@ -106,7 +106,7 @@ export class Viewer {
   settled(detail) {
     this.say(detail.state);
     const name = nameOf(this.target, named());
-    put($('live-group'), [name && spell(this.target), `on ${detail.interface}`].filter(Boolean).join(' '));
+    put($('live-group'), [name && this.target.group && spell(this.target), `on ${detail.interface}`].filter(Boolean).join(' '));
   }
 
   /** @param {import('/wscast.js').Datagram} datagram */

@@ -1,7 +1,8 @@
 // Types of wscast.js. How to use it: docs/javascript.md; what is behind it: docs/protocol.md, sections 2, 4 and 5.
 
-/** `[SOURCE[,SOURCE...]@]GROUP:PORT`, IPv6 addresses in brackets; or its parts. */
-export type Target = string | { group: string; port: number; sources?: string[] };
+/** `[SOURCE[,SOURCE...]@]GROUP:PORT`, IPv6 addresses in brackets, or its parts; or the name of a stream in the gateway's
+ * configuration, for which no address is needed: a text without a port. */
+export type Target = string | { group: string; port: number; sources?: string[] } | { name: string };
 /** What may be sent; a string as UTF-8. */
 export type Data = string | ArrayBuffer | ArrayBufferView;
 
@@ -63,7 +64,7 @@ export interface Datagram {
   /** Who sent it: address and port. */
   readonly source: string;
   readonly port: number;
-  /** Where it was sent to. */
+  /** Where it was sent to; empty and 0 where the stream was joined by name. */
   readonly group: string;
   readonly groupPort: number;
   /** Where it arrived, by name. */
@@ -123,6 +124,8 @@ export interface Feed<T> extends EventTarget, AsyncIterableIterator<T, undefined
 }
 /** A claim on one stream. Ends when its iteration ends; events: `state`, `lost`. */
 export interface Subscription extends Feed<Datagram> {
+  /** Where it was asked for by name, `group` is empty and `port` 0. */
+  readonly name: string | undefined;
   readonly group: string;
   readonly port: number;
   /** Where it is joined, by name. */
@@ -139,6 +142,7 @@ export interface Subscription extends Feed<Datagram> {
 }
 /** A right to send to one group. Iterated, it gives the unicast answers. Event: `refused`. */
 export interface Sender extends Feed<Datagram> {
+  readonly name: string | undefined;
   readonly group: string;
   readonly port: number;
   readonly interface: string;
@@ -158,8 +162,8 @@ export interface Sender extends Feed<Datagram> {
 }
 
 export interface SubscriptionEvents {
-  state: CustomEvent<{ subscription: Subscription; group: string; port: number; stream: number; interface: string; state: StreamState }>;
-  lost: CustomEvent<{ subscription: Subscription; group: string; port: number } & Loss>;
+  state: CustomEvent<{ subscription: Subscription; name: string | undefined; group: string; port: number; stream: number; interface: string; state: StreamState }>;
+  lost: CustomEvent<{ subscription: Subscription; name: string | undefined; group: string; port: number } & Loss>;
 }
 export interface GatewayEvents {
   /** Of the connection, or with `subscription` of a stream. `waiting` comes with `code`, `reason` and `wait` (ms until the next
@@ -190,7 +194,7 @@ export declare class Gateway extends EventTarget {
   readonly limits: Hello['limits'] | null;
   join(target: Target, options?: JoinOptions): Subscription;
   sender(target: Target, options?: SenderOptions): Sender;
-  /** The gateway's status (`/api/v1/status`) every `interval` milliseconds (250 to 60000); only the newest waits. */
+  /** The gateway's status (`/api/v1/status`), where this client may see it, every `interval` milliseconds (250 to 60000); only the newest waits. */
   watch(interval?: number, options?: { signal?: AbortSignal }): Feed<Record<string, any>>;
   /** Closes, once all who connected have said so. */
   close(): void;
@@ -220,4 +224,4 @@ export declare function decode(
 /** The bytes that ask the gateway to send a payload. */
 export declare function encodeSend(sender: number, payload: Uint8Array): Uint8Array<ArrayBuffer>;
 /** Takes a target apart. Throws a TypeError where it is none. */
-export declare function parseTarget(target: Target): { group: string; port: number; sources: string[] };
+export declare function parseTarget(target: Target): { group: string; port: number; sources: string[]; name?: string };

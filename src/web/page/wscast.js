@@ -76,11 +76,12 @@ export function encodeSend(sender, payload) {
   record.set([SEND, 0, payload.length & 255, payload.length >> 8]); record.set(payload, SEND_HEADER);
   return record;
 }
-/** `[SOURCE[,SOURCE...]@]GROUP:PORT`, IPv6 addresses in brackets. @type {typeof import('./wscast.d.ts').parseTarget} */
+/** `[SOURCE[,SOURCE...]@]GROUP:PORT`, IPv6 addresses in brackets; or a stream's name. @type {typeof import('./wscast.d.ts').parseTarget} */
 export function parseTarget(target) {
-  if (typeof target !== 'string') return { sources: [], ...target };
+  if (typeof target !== 'string') return { group: '', port: 0, sources: [], ...target };
+  if (/^(?!\d+(\.\d+){3}$|\.\.?$)[\w.-]{1,64}$/.test(target)) return { name: target, group: '', port: 0, sources: [] };
   const parts = /^(?:([^@]+)@)?(?:\[([\da-f:.]+)\]|([\d.]+)):(\d{1,5})$/i.exec(target.trim());
-  if (!parts) throw new TypeError(`${target} is not GROUP:PORT, like 239.1.2.3:5000, 10.0.0.5@232.1.2.3:5000 or [ff15::42]:5000`);
+  if (!parts) throw new TypeError(`${target} is neither a name nor GROUP:PORT, like 239.1.2.3:5000, 10.0.0.5@232.1.2.3:5000 or [ff15::42]:5000`);
   const sources = parts[1]?.split(',').map((source) => source.trim().replace(/^\[(.*)\]$/, '$1')) ?? [];
   return { group: parts[2] ?? parts[3], port: Number(parts[4]), sources };
 }
@@ -104,13 +105,13 @@ const tell = (target, type, detail) => target.dispatchEvent(new CustomEvent(type
 // ---- What a consumer holds ----
 /** A bounded queue that is read as an async iterable, or with `take`. */
 class Feed extends EventTarget {
-  received = 0; onwaiting = null; ended = false; opening = promised();
+  received = 0; onwaiting = null; ended = false; opening = promised(); name; group = ''; port = 0;
   #error = null; #items = []; #head = 0; #bytes = 0; #waiters = []; #abort = () => this.leave();
   constructor(gateway, options) {
     super();
     this.gateway = gateway; this.options = options; options.signal?.addEventListener('abort', this.#abort);
   }
-  get waiting() { return this.#items.length - this.#head; }
+  get waiting() { return this.#items.length - this.#head; } get title() { return this.name ?? `${this.group}:${this.port}`; }
   push(item) {
     if (this.ended) return;
     this.received += 1;
@@ -160,13 +161,13 @@ class Feed extends EventTarget {
 class Subscription extends Feed {
   lost = {}; gaps = { count: 0, seconds: 0 }; state = 'joining'; interface = '';
   #credit; #dropped = 0; #noticed = 0;
-  constructor(gateway, { group, port, sources: named }, options) {
-    super(gateway, options);
+  constructor(gateway, { group, port, name = undefined, sources: named }, options) {
+    super(gateway, options); this.name = name;
     const { sources = named, exclude, interface: on, overflow, echo, replay = 0, latency, credit = 0 } = options;
     this.group = group; this.port = port; this.#credit = credit;
     const late = latency === undefined ? undefined : `${latency}`;
-    this.request = { group, port, sources, exclude, interface: on, overflow, echo, replay: `${replay}`, latency: late };
-    this.key = JSON.stringify([group, port, [...sources].sort(), [...(exclude ?? [])].sort(), on]);
+    this.request = { ...(name ? { name, sources: sources.length ? sources : undefined } : { group, port, sources }), exclude, interface: on, overflow, echo, replay: `${replay}`, latency: late };
+    this.key = JSON.stringify([name, group, port, [...sources].sort(), [...(exclude ?? [])].sort(), on]);
   }
   get joined() { return this.opening.promise; } get pulls() { return this.#credit > 0; }
   get room() { return this.pulls ? Math.max(0, this.#credit - this.waiting) : PLENTY; }
@@ -176,7 +177,7 @@ class Subscription extends Feed {
     if (this.pulls) this.gateway.grant(this);
   }
   #tell(type, about) {
-    for (const to of [this, this.gateway]) tell(to, type, { subscription: this, group: this.group, port: this.port, ...about });
+    for (const to of [this, this.gateway]) tell(to, type, { subscription: this, group: this.group, port: this.port, name: this.name, ...about });
   }
   /** Counts and tells a loss; `datagrams` is null where the number can't be known. */
   miss({ datagrams, where, seconds = 0, stream = undefined }) {
@@ -196,18 +197,18 @@ class Subscription extends Feed {
 /** A right to send to one group; what it is read for are the unicast replies. */
 class Sender extends Feed {
   interface = ''; source = ''; refused = 0; number = null; was = false; timer;
-  constructor(gateway, { group, port }, options) {
-    super(gateway, options);
+  constructor(gateway, { group, port, name = undefined }, options) {
+    super(gateway, options); this.name = name;
     const { interface: on, ttl, loop, replies = true } = options;
     this.group = group; this.port = port;
-    this.request = { type: 'open_send', group, port, interface: on, ttl, loop, replies };
+    this.request = { type: 'open_send', ...(name ? { name } : { group, port }), interface: on, ttl, loop, replies };
   }
   get opened() { return this.opening.promise; }
   settle({ sender, interface: on, source }) {
     [this.number, this.interface, this.source, this.was] = [sender, on, source, true]; this.opening.resolve({ interface: on, source });
   }
   send(data) {
-    const [payload, to, { limits, buffered }] = [bytes(data), `the sender to ${this.group}:${this.port}`, this.gateway];
+    const [payload, to, { limits, buffered }] = [bytes(data), `the sender to ${this.title}`, this.gateway];
     if (this.ended) throw new WscastError('closed', `${to} is closed`);
     if (this.number === null) throw new WscastError('not_open', `${to} is not open yet, or not until the gateway is back`, true);
     if (payload.length > limits.datagram) throw new WscastError('too_large', `${payload.length} bytes: ${to} takes ${limits.datagram}`);
@@ -253,7 +254,7 @@ export class Gateway extends EventTarget {
   users = 0; state = 'connecting'; hello = null; opening = promised();
   #streams = new Map(); // by what was asked for
   #flows = new Map(); #sending = new Map(); // flows and senders, by the gateway's number
-  #senders = new Set(); #watches = new Set();
+  #senders = new Set(); #watches = new Set(); #audience = { end: (error) => [...this.#watches].forEach((one) => one.end(error)) };
   #asked = new Map(); #id = 0; // streams and senders, by the number of their question
   #socket = null; #heard = 0; #greeted = 0; #asking = false; #refused = false; #watching = 0; #timer;
   #attempt = 0; #turn = 0; #tried = -Infinity; // `turn`: what an overtaken attempt still does is ignored
@@ -405,7 +406,7 @@ export class Gateway extends EventTarget {
       case 'lost':
         if (flow?.told && message.datagrams === null) return void (flow.told = false);
         return this.#each(flow, (one) => one.miss(message));
-      case 'left': return this.#each(flow, (one) => one.end(new WscastError('left', `the gateway ended ${one.group}:${one.port}`)));
+      case 'left': return this.#each(flow, (one) => one.end(new WscastError('left', `the gateway ended ${one.title}`)));
       case 'sender_closed': return this.#sending.get(message.sender)?.end(new WscastError('closed', 'the gateway closed the sender'));
       case 'error': return this.#refuse(who, message);
       case 'draining': this.#hint = message.reconnect_after_ms; return;
@@ -430,7 +431,7 @@ export class Gateway extends EventTarget {
     else if (!who) tell(this, 'error', { error });
     else if (code === 'already_joined' && flow) this.#attach(who, flow);
     // One that is being left is free in a moment.
-    else if (code === 'already_joined' || (retry && (who.was || ['join_rate', 'overloaded'].includes(code))))
+    else if (code === 'already_joined' || (retry && who !== this.#audience && (who.was || ['join_rate', 'overloaded'].includes(code))))
       who.timer = setTimeout(() => (who instanceof Stream ? this.#join(who) : this.#openSender(who)), 250 + Math.random() * 1000);
     else for (const one of who instanceof Stream ? [...who.subscribers] : [who]) one.end(error);
   }
@@ -457,7 +458,7 @@ export class Gateway extends EventTarget {
     // It may have been left meanwhile, and joined again by others.
     const stream = asked.subscribers.size ? asked : this.#streams.get(asked.key);
     if (!stream) return this.#leave(number);
-    const { group, port } = stream.request;
+    const { group = '', port = 0 } = stream.request;
     const flow = this.#flows.get(number) ?? new Flow({ number, group, port, interface: on, state, after: (next - 1) >>> 0 });
     this.#flows.set(number, flow); this.#attach(stream, flow);
   }
@@ -485,8 +486,7 @@ export class Gateway extends EventTarget {
     this.#sending.set(message.sender, sender); sender.settle(message);
   }
   closeSender(sender) {
-    clearTimeout(sender.timer);
-    if (!this.#senders.delete(sender) || sender.number === null) return;
+    if (clearTimeout(sender.timer), !this.#senders.delete(sender) || sender.number === null) return;
     this.#sending.delete(sender.number); this.#say({ type: 'close_send', id: ++this.#id, sender: sender.number });
   }
   transmit(record) { this.#socket.send(record); }
@@ -494,6 +494,6 @@ export class Gateway extends EventTarget {
   #watched(_changed = undefined) {
     const interval = this.#watches.size ? Math.min(...[...this.#watches].map((one) => one.interval)) : 0;
     if (this.state !== 'open' || interval === this.#watching) return;
-    this.#say({ type: 'watch', id: ++this.#id, interval_ms: (this.#watching = interval) });
+    this.#ask(this.#audience, { type: 'watch', interval_ms: (this.#watching = interval) });
   }
 }

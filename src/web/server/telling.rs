@@ -78,7 +78,7 @@ impl Server {
                 version: env!("CARGO_PKG_VERSION"),
                 id: self.facts.id.clone(),
                 uptime_seconds: self.facts.started.elapsed().as_secs_f64(),
-                listen: self.facts.listen.iter().map(ToString::to_string).collect(),
+                listen: self.facts.listen.iter().map(|listener| listener.at.to_string()).collect(),
                 threads: setup.config.threads.get(),
                 memory_bound_bytes: setup.memory_bound,
                 memory_resident_bytes: self.facts.pressure.resident(),

@@ -10,7 +10,7 @@ use crate::web::v1::session::Session;
 impl Session {
     /// The client shows a token.
     pub(super) fn authenticate(&self, id: Option<u64>, token: &Token) -> Result<(), (u16, String)> {
-        let (access, peer) = (self.server.access(), self.connection.peer.ip());
+        let (access, peer) = (self.server.access(), self.connection.peer().ip());
         // Where nobody is known by anything, any token will do.
         if !access.knows_anybody() {
             return Ok(());

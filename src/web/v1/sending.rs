@@ -9,10 +9,14 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use crate::hub::hub::SenderError;
-use crate::hub::sender::{OverRate, Sender, SessionRate};
-use crate::model::control::{ErrorCode, ErrorNotice, Notice, OpenSend, SenderClosed, SenderOpened};
+use crate::hub::sender::{OverRate, Sender, SenderKey, SessionRate};
+use crate::model::control::{
+    ErrorCode, ErrorNotice, Notice, OpenSend, OpenSendNamed, SenderClosed, SenderOpened,
+};
 use crate::model::record::{DATAGRAM_HEADER, Origin, RecordHeader, SendRecords};
+use crate::model::request::{StreamOptions, StreamRequest, Target};
 use crate::model::status::SenderStatus;
+use crate::model::transport::Transport;
 use crate::sys::transmit_batch::TransmitBatch;
 use crate::web::line;
 use crate::web::opening::Opening;
@@ -46,6 +50,8 @@ pub struct Sending {
 struct Open {
     number: u32,
     sender: Rc<Sender>,
+    /// The stream's name in the configuration, where it was asked for by that.
+    name: Option<String>,
     _replies: Option<AbortOnDropHandle<()>>,
 }
 
@@ -115,18 +121,42 @@ impl Sending {
 impl Session {
     pub(super) fn open_send(&self, id: Option<u64>, open: &OpenSend) {
         let (config, hub) = (self.server.config(), self.server.hub());
+        let Some(identity) = self.connection.identity() else { return };
+        match Opening::sender_key(open, &config, identity.grant(), &hub.interfaces()) {
+            Ok(key) => self.open_sender(id, key, None, open.replies),
+            Err(refusal) => self.refuse(id, code_of(&refusal), refusal.words()),
+        }
+    }
+
+    pub(super) fn open_send_named(&self, id: Option<u64>, open: OpenSendNamed) {
+        let OpenSendNamed { name, interface, ttl, loopback, replies } = open;
+        let (config, hub) = (self.server.config(), self.server.hub());
+        let Some(identity) = self.connection.identity() else { return };
+        let grant = identity.grant();
+        let seen = grant.send_streams.contain(&name) || grant.streams.contain(&name);
+        if !seen || !config.streams.contains_key(&name) {
+            // The same words for one that there is not and one that this client may not see.
+            return self.refuse(id, ErrorCode::NoSuchStream, "there is no stream of that name");
+        }
+        let options = StreamOptions { interface, ttl, loopback, receive: false, ..StreamOptions::default() };
+        let target = Target::Named(name.clone());
+        // Of a named stream the configuration says the transport.
+        let request = StreamRequest { target, transport: Transport::Udp, options };
+        match Opening::check(request, &config, grant, &hub.interfaces()).map(|opening| opening.sending) {
+            Ok(Ok(key)) => self.open_sender(id, key, Some(name), replies),
+            Ok(Err(words)) => self.refuse(id, ErrorCode::NotAllowed, &words),
+            Err(refusal) => self.refuse(id, code_of(&refusal), refusal.words()),
+        }
+    }
+
+    fn open_sender(&self, id: Option<u64>, key: SenderKey, name: Option<String>, replies: bool) {
         let most = self.most_streams();
         if most.is_some_and(|most| self.sending.senders.borrow().len() >= most as usize) {
             let message =
                 "this session has as many senders as it may (--limit streams-per-session): close one first";
             return self.refuse(id, ErrorCode::TooManySenders, message);
         }
-        let Some(identity) = self.connection.identity() else { return };
-        let key = match Opening::sender_key(open, &config, identity.grant(), &hub.interfaces()) {
-            Ok(key) => key,
-            Err(refusal) => return self.refuse(id, code_of(&refusal), refusal.words()),
-        };
-        let sender = match hub.sender_within(key, self.sending.rate.borrow().clone()) {
+        let sender = match self.server.hub().sender_within(key, self.sending.rate.borrow().clone()) {
             Ok(sender) => sender,
             Err(error @ SenderError::NoInterface(..)) => {
                 return self.refuse(id, ErrorCode::NoInterface, &error.to_string());
@@ -139,17 +169,18 @@ impl Session {
         let interface = sender.interface().into();
         let source = sender.source();
         self.egress.tell(&Notice::Sender(SenderOpened { id, sender: number, interface, source }));
-        let replies = open.replies.then(|| {
+        let replies = replies.then(|| {
             let scratch = self.server.scratch();
             let passing = pass_replies(Rc::clone(&sender), number, scratch, Rc::clone(&self.egress));
             AbortOnDropHandle::new(tokio::task::spawn_local(passing))
         });
-        self.sending.senders.borrow_mut().push(Open { number, sender, _replies: replies });
+        self.sending.senders.borrow_mut().push(Open { number, sender, name, _replies: replies });
     }
 
     /// Closes the senders whose group may not be sent to any more, and says so; why the last of them.
     pub(super) fn revoke_senders(&self, rights: &Rights<'_>) -> Option<Refusal> {
-        let denied = |open: &Open| Some((open.number, rights.send(open.sender.key()).err()?));
+        let denied =
+            |open: &Open| Some((open.number, rights.send(open.sender.key(), open.name.as_deref()).err()?));
         let revoked: Vec<_> = self.sending.senders.borrow().iter().filter_map(denied).collect();
         for (sender, refusal) in &revoked {
             let error = ErrorNotice::new(ErrorCode::NotAllowed, refusal.words());

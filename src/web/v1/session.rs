@@ -84,7 +84,7 @@ impl Session {
     /// The span that its log lines carry.
     #[must_use]
     pub fn span(&self) -> Span {
-        tracing::info_span!("session", number = self.number, peer = %self.connection.peer)
+        tracing::info_span!("session", number = self.number, peer = %self.connection.peer())
     }
 
     /// The conversation. `early` is what the client sent right behind its handshake.
@@ -92,7 +92,7 @@ impl Session {
         let socket = Rc::new(stream);
         info!("wscast.v1 session opened");
         // What was read with the request wakes nobody.
-        let unread = !early.is_empty();
+        let unread = !early.is_empty() || socket.may_hold_input();
         self.line.attach(&self.server, &socket, early);
         let registered = self.server.register(Rc::clone(&self) as _);
         if self.wants_token.get().is_none() {
@@ -186,6 +186,7 @@ impl Session {
             Action::Leave { stream } => self.leave(id, stream),
             Action::Credit { stream, datagrams } => self.grant(id, stream, datagrams),
             Action::OpenSend(open) => self.open_send(id, &open),
+            Action::OpenSendNamed(open) => self.open_send_named(id, open),
             Action::CloseSend { sender } => self.close_send(id, sender),
             Action::Auth { token } => return self.authenticate(id, &token),
             Action::Ping => self.egress.tell(&Notice::Pong(Pong { id })),
@@ -308,7 +309,7 @@ impl Conversation for Session {
         SessionStatus {
             number: self.number,
             shard: self.server.shard(),
-            peer: self.connection.peer.to_string(),
+            peer: self.connection.peer().to_string(),
             kind: "wscast.v1",
             principal: self.connection.principal(),
             seconds: self.opened.elapsed().as_secs_f64(),

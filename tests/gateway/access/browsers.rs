@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use super::{ADMIN, VIEWER, site, start};
+use super::{ADMIN, VIEWER, WALL, site, start};
 use crate::peers::browser::Browser as _;
 use crate::peers::chromium::Chromium;
 use crate::support::gateway::TestGateway;
-use crate::support::lab::{Multicast, lab_test, skip};
+use crate::support::lab::{Multicast, Receiver, lab_test, skip};
 
 /// Names that other sites have, all of them on this host; and no guard of the browser's own in front of ours.
 const NAMES: [&str; 2] = [
@@ -39,6 +39,70 @@ fn go(page: &mut Chromium, url: &str) {
         url,
         "!globalThis.before && document.readyState === 'complete' && location.href !== 'about:blank'",
     );
+}
+
+/// Types a token into the gateway's page.
+fn give(page: &mut Chromium, token: &str) {
+    page.evaluate(&format!("document.querySelector('#token').value = {token:?}"));
+    page.evaluate("document.querySelector('#token-form').requestSubmit()");
+}
+
+lab_test! {
+    fn the_page_asks_for_a_token_and_shows_what_it_opens(lab) {
+        if skip("chromium", "chromium") {
+            return;
+        }
+        let (gateway, _folder) = start(lab, &site(""), &[]);
+        let url = format!("http://{}/", gateway.address);
+        let mut page = Chromium::open(lab, &url);
+        let asked = |page: &mut Chromium, words: &str| {
+            page.wait(words, &format!("document.querySelector('#token-form')?.checkVisibility() && document.querySelector('#token-words').textContent.includes({words:?})"));
+        };
+        asked(&mut page, "wants a token");
+        give(&mut page, "something-wrong");
+        asked(&mut page, "does not take this token");
+        give(&mut page, VIEWER);
+        page.wait("the stream by its name", "document.querySelector('#streams tbody')?.textContent.includes('camera')");
+        let shown = "['#token-form', '#sessions-part', '#interfaces-part', '#json'].filter((one) => document.querySelector(one).checkVisibility()).join()";
+        assert_eq!(page.evaluate(shown), "");
+        assert!(page.text("#facts").contains("as viewer"));
+        let row = page.text("#streams tbody");
+        assert!(!row.contains("secret") && !row.contains("239.1.2.3"), "{row}");
+
+        page.watch("camera");
+        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
+        let source = lab.on("srca", || Multicast::sender("eth0", "239.1.2.3:5000".parse().unwrap(), 1));
+        source.send(b"a picture of the door");
+        page.wait("the datagram", "document.querySelector('#messages')?.textContent.includes('a picture of the door')");
+        assert_eq!(page.text("#live-title"), "camera");
+        assert_eq!(page.evaluate("document.querySelector('#send-form').checkVisibility()"), false);
+        assert_eq!(page.text("#send-flag"), "send-streams = [\"camera\"]");
+        let kept = "[location.href, document.cookie, JSON.stringify(localStorage)].join()";
+        assert!(!page.evaluate(kept).as_str().expect("text").contains(VIEWER));
+
+        // The same tab comes back without being asked, to the same stream.
+        page.evaluate("globalThis.before = true");
+        page.call("Page.reload", &json!({}));
+        page.wait("the page anew", "!globalThis.before && document.querySelector('#live-state')?.dataset.state === 'receiving'");
+        page.evaluate("document.querySelector('#token-forget').click()");
+        asked(&mut page, "wants a token");
+        assert_eq!(page.evaluate("sessionStorage.length"), 0);
+
+        // One who may send to it, and one who sees all.
+        give(&mut page, WALL);
+        page.wait("the stream again", "document.querySelector('#send-form')?.checkVisibility()");
+        let receiver = lab.on("srca", || Receiver::join("eth0", "239.1.2.3:5000".parse().unwrap()));
+        lab.await_member("srca-eth0", "239.1.2.3".parse().unwrap());
+        page.evaluate("document.querySelector('#send-text').value = 'from the page'");
+        page.evaluate("document.querySelector('#send-form').requestSubmit()");
+        assert_eq!(receiver.recv().payload, b"from the page");
+        page.evaluate("document.querySelector('#token-forget').click()");
+        asked(&mut page, "wants a token");
+        give(&mut page, ADMIN);
+        page.wait("the sessions", "document.querySelector('#sessions tbody')?.textContent.includes('wscast.v1')");
+        assert!(page.text("#streams tbody").contains("secret"));
+        assert!(!gateway.log().contains(VIEWER));
+    }
 }
 
 lab_test! {

@@ -1,10 +1,12 @@
 //! `/v1`: who it is, said in the first message, and streams by name.
 
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use wscast::model::record::SendRecord;
 
 use super::{ADMIN, VIEWER, WALL, ask, bearer, closed, knock, site, start};
 use crate::support::gateway::TestGateway;
-use crate::support::lab::{Multicast, lab_test};
+use crate::support::lab::{Multicast, Receiver, lab_test};
 use crate::support::raw::{BINARY, Raw, TEXT, frame, handshake};
 use crate::support::v1::{V1Client, join_message, open_send_message};
 
@@ -90,6 +92,22 @@ lab_test! {
         assert_eq!(wall.refused(&open_send_message("239.7.2.3:5000", &json!({"id": 2})))["code"], "too_many_senders");
         wall.join("239.7.2.3:5000", &json!({"id": 3}));
         assert_eq!(wall.refused(&join_message("239.7.2.4:5000", &json!({"id": 4})))["code"], "too_many_streams");
+        // To a name, where the name may be sent to; to its group not.
+        let mut wall = with(WALL);
+        assert_eq!(wall.refused(&open_send_message("239.1.2.3:5000", &json!({"id": 1})))["code"], "not_allowed");
+        let unseen = wall.refused(&json!({"type": "open_send", "id": 2, "name": "secret"}));
+        let mut unknown = wall.refused(&json!({"type": "open_send", "id": 3, "name": "nothing"}));
+        unknown["id"] = json!(2);
+        assert_eq!((unseen["code"].as_str(), &unseen), (Some("no_such_stream"), &unknown));
+        assert_eq!(client.refused(&json!({"type": "open_send", "id": 8, "name": "camera"}))["code"], "not_allowed");
+        let opened = wall.ask(&json!({"type": "open_send", "id": 4, "name": "camera"}), "sender");
+        let receiver = lab.on("srca", || Receiver::join("eth0", "239.1.2.3:5000".parse().unwrap()));
+        lab.await_member("srca-eth0", "239.1.2.3".parse().unwrap());
+        let number = u32::try_from(opened["sender"].as_u64().expect("a number")).expect("a small one");
+        let mut record = bytes::BytesMut::new();
+        SendRecord { sender: number, payload: b"to a name" }.put(&mut record);
+        wall.put(Message::binary(record.freeze()));
+        assert_eq!(receiver.recv().payload, b"to a name");
         let mut admin = with(ADMIN);
         let status = admin.ask(&json!({"type": "watch", "id": 1, "interval_ms": 1000}), "status");
         let sessions = status["status"]["sessions"].as_array().expect("a list").clone();

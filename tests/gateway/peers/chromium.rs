@@ -62,6 +62,10 @@ impl Chromium {
 
     /// Calls a method of the protocol; the events between it and its answer are of no interest here.
     pub(crate) fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error:#}"))
+    }
+
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut call = json!({ "id": self.calls, "method": method, "params": parameters });
         if !self.page.is_empty() {
@@ -73,8 +77,10 @@ impl Chromium {
             let Message::Text(text) = message else { continue };
             let mut answer: Value = serde_json::from_str(&text).expect("JSON from Chromium");
             if answer["id"] == self.calls {
-                assert!(answer["error"].is_null(), "{method}: {answer:#}");
-                return answer["result"].take();
+                return match answer["error"].take() {
+                    Value::Null => Ok(answer["result"].take()),
+                    error => Err(error),
+                };
             }
         }
     }
@@ -83,7 +89,11 @@ impl Chromium {
 impl Browser for Chromium {
     fn value(&mut self, expression: &str, waits: bool) -> Value {
         let how = json!({ "expression": expression, "returnByValue": true, "awaitPromise": waits });
-        let answer = self.call("Runtime.evaluate", &how);
+        let answer = match self.try_call("Runtime.evaluate", &how) {
+            // Between two pages there is none to ask.
+            Err(error) if error["message"] == "Cannot find default execution context" => return Value::Null,
+            answer => answer.unwrap_or_else(|error| panic!("{expression}: {error:#}")),
+        };
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer:#}");
         answer["result"]["value"].clone()
     }

@@ -24,6 +24,8 @@ export async function library(): Promise<void> {
   sender.send(`from ${source}`);
   sender.send(new Uint8Array(3));
   for await (const status of gateway.watch(500)) console.log(status.streams);
+  const named: string | undefined = gateway.join('camera').name ?? gateway.sender({ name: 'camera' }).name;
+  console.log(named);
   // @ts-expect-error: a number is no datagram
   sender.send(5);
   // @ts-expect-error: no such policy

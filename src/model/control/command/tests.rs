@@ -66,10 +66,17 @@ fn action() -> impl Strategy<Value = Action> {
     let open = open.prop_map(|(group, interface, ttl, loopback, replies)| {
         Action::OpenSend(OpenSend { group, interface, ttl, loopback, replies })
     });
+    let named = (prop::option::of(1_u8..), prop::option::of(any::<bool>()), any::<bool>());
+    let named = ("[A-Za-z0-9_-]{1,64}", interface(), named).prop_map(
+        |(name, interface, (ttl, loopback, replies))| {
+            Action::OpenSendNamed(OpenSendNamed { name, interface, ttl, loopback, replies })
+        },
+    );
     prop_oneof![
         join().prop_map(|join| Action::Join(Box::new(join))),
         any::<u32>().prop_map(|stream| Action::Leave { stream }),
         open,
+        named,
         any::<u32>().prop_map(|sender| Action::CloseSend { sender }),
         ".{0,40}".prop_map(|token| Action::Auth { token: Token(token) }),
         Just(Action::Ping),

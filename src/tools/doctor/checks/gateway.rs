@@ -60,7 +60,7 @@ fn answers(gateway: &GatewayFacts, findings: &mut Vec<Finding>) {
     for (group, answer) in gateway.streams.iter().filter(|(_, answer)| answer.code >= 400) {
         let seen = format!("it answers {}: {}", answer.code, answer.reason);
         let finding = match answer.code {
-            401 => Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token TOKEN"),
+            401 => Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token-file FILE"),
             _ => {
                 Finding::new(Name::GatewayRefusesGroup, group, seen).mend(format!("--allow-receive {group}"))
             }
@@ -75,14 +75,14 @@ fn answers(gateway: &GatewayFacts, findings: &mut Vec<Finding>) {
 fn refusal(url: &str, answer: &Answer) -> Finding {
     let seen = format!("it answers {}: {}", answer.code, answer.reason);
     match answer.code {
-        401 => Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token TOKEN"),
+        401 => Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token-file FILE"),
         403 if answer.reason.contains("Host") => {
             let host = url.split("://").last().unwrap_or(url).split('/').next().unwrap_or(url);
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             Finding::new(Name::GatewayHostRefused, url, seen).mend(format!("--allow-host {name}"))
         }
         403 => {
-            Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token TOKEN   # with another grant")
+            Finding::new(Name::GatewayTokenRefused, url, seen).mend("--token-file FILE   # of one who may")
         }
         _ => Finding::new(Name::NotAGateway, url, seen).mend("give the gateway's own address"),
     }
