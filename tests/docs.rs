@@ -122,9 +122,14 @@ fn commands_within_sentences_can_be_typed() {
 #[test]
 fn configurations_are_read() {
     let folder = tempfile::tempdir().unwrap();
+    // The set of keys that a configuration names is read along with it.
+    let made =
+        Command::new(WSCAST).args(["token", "key"]).arg(folder.path().join("signing.pem")).output().unwrap();
+    std::fs::write(folder.path().join("jwks.json"), made.stdout).unwrap();
+    let keys = folder.path().join("jwks.json").display().to_string();
     for block in blocks_in("toml") {
         let file = folder.path().join("wscast.toml");
-        std::fs::write(&file, &block.text).unwrap();
+        std::fs::write(&file, block.text.replace("/etc/wscast/jwks.json", &keys)).unwrap();
         let output = Command::new(WSCAST).arg("check-config").arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}:{}: {said}", block.document, block.line);

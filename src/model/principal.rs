@@ -103,10 +103,12 @@ impl Principals {
         self.listed.iter().find(|one| one.subjects.iter().any(|subject| subjects.contains(subject)))
     }
 
-    /// Who has a client certificate with this name in it.
+    /// Who has a client certificate with a name that `is_in` it; and that name.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<&Arc<Principal>> {
-        self.listed.iter().find(|one| one.certificates.iter().any(|known| known == name))
+    pub fn by_certificate(&self, is_in: impl Fn(&str) -> bool) -> Option<(&Arc<Principal>, &str)> {
+        let known = |one: &'_ Arc<Principal>| one.certificates.iter().position(|name| is_in(name));
+        let (one, at) = self.listed.iter().find_map(|one| Some((one, known(one)?)))?;
+        Some((one, one.certificates.get(at)?))
     }
 }
 
@@ -146,8 +148,12 @@ mod tests {
         assert_eq!((name("two", 99), name("two", 100)), (Some("a"), None));
         let by =
             |subject: &str| principals.by_subjects(&[subject.to_owned()]).map(|found| found.name.as_str());
+        let named = |wanted: &'static str| {
+            let found = principals.by_certificate(|name| name == wanted);
+            found.map(|(found, name)| (found.name.as_str(), name))
+        };
         assert_eq!((by("b-subject"), by("both"), by("b")), (Some("b"), Some("a"), None));
-        assert_eq!(principals.by_certificate("c.example.org").map(|found| &*found.name), Some("c"));
-        assert_eq!((principals.by_certificate("c"), principals.anonymous()), (None, None));
+        assert_eq!(named("c.example.org"), Some(("c", "c.example.org")));
+        assert_eq!((named("c"), principals.anonymous()), (None, None));
     }
 }

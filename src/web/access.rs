@@ -111,11 +111,12 @@ impl Access {
         Ok(Identity { principal: Arc::clone(principal), credential, expires: Some(verified.expires) })
     }
 
-    /// Who has shown a client certificate with this name in it.
+    /// Who has shown a client certificate with a name that `is_in` it.
     #[must_use]
-    pub fn by_certificate(&self, name: &str) -> Option<Identity> {
-        let principal = Arc::clone(self.principals.by_certificate(name)?);
-        Some(Identity { principal, credential: Credential::Certificate(name.into()), expires: None })
+    pub fn by_certificate(&self, is_in: impl Fn(&str) -> bool) -> Option<Identity> {
+        let (principal, name) = self.principals.by_certificate(is_in)?;
+        let credential = Credential::Certificate(name.into());
+        Some(Identity { principal: Arc::clone(principal), credential, expires: None })
     }
 
     /// Who somebody is now who was known under another configuration; `None` who is known no more.
@@ -124,7 +125,9 @@ impl Access {
         let (principal, expires) = match &before.credential {
             Credential::Nothing => (self.principals.anonymous()?, None),
             Credential::Token(digest) => self.principals.by_token(digest, now)?,
-            Credential::Certificate(name) => (self.principals.by_certificate(name)?, None),
+            Credential::Certificate(name) => {
+                (self.principals.by_certificate(|known| *known == **name)?.0, None)
+            }
             Credential::Jwt { subjects, key } => {
                 self.jwt.as_ref().filter(|(_, keys)| keys.has(key))?;
                 (self.principals.by_subjects(subjects)?, before.expires)

@@ -65,7 +65,7 @@ pub fn identity<B>(
     connection: &Connection,
     request: &Request<B>,
 ) -> Result<Option<Identity>, Refusal> {
-    server.facts().callers.identify(&server.access(), connection.peer().ip(), request)
+    server.facts().callers.identify(&server.access(), connection, request)
 }
 
 /// Lets through who may read what the gateway tells of itself and of all clients.
@@ -102,14 +102,19 @@ impl Callers {
     pub fn identify<B>(
         &self,
         access: &Access,
-        peer: IpAddr,
+        connection: &Connection,
         request: &Request<B>,
     ) -> Result<Option<Identity>, Refusal> {
+        let peer = connection.peer().ip();
         if !access.knows_anybody() {
             return Ok(access.anonymous());
         }
         match shown(request)? {
-            Shown::Nothing => Ok(access.anonymous()),
+            Shown::Nothing => {
+                let certificate = connection.certificate();
+                let known = certificate.and_then(|one| access.by_certificate(|name| one.is_for(name)));
+                Ok(known.or_else(|| access.anonymous()))
+            }
             Shown::Token(token) => self.by_token(access, peer, &token).map(Some),
             Shown::Ticket(ticket) => {
                 let redeem = || {

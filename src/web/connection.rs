@@ -36,8 +36,7 @@ pub struct Connection {
     pub local: SocketAddr,
     /// Notified to cut it off.
     pub cut: Arc<Notify>,
-    /// Who the client says that it is, by TLS.
-    pub certificate: Option<ClientCertificate>,
+    certificate: Option<ClientCertificate>,
     peer: Cell<SocketAddr>,
     secure: Cell<bool>,
     /// As it arrived, before any request told more.
@@ -86,6 +85,13 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer.get()
+    }
+
+    /// Who the client says that it is, by TLS. What a trusted proxy shows is the proxy's own, and says nothing of those
+    /// for whom it asks.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref().filter(|_| self.peer.get() == self.arrived.0)
     }
 
     /// `https` where the client speaks TLS, with us or with a trusted proxy that says so; else `http`.

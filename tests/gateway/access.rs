@@ -2,6 +2,7 @@
 
 mod browsers;
 mod jwt;
+mod tls;
 mod v1;
 
 use std::fmt::Write as _;
@@ -338,6 +339,7 @@ lab_test! {
             assert_eq!((closed, reason.starts_with(word)), (code, true), "{reason}");
         }
         let source = lab.on("srca", || Multicast::sender("eth0", "239.1.2.3:5000".parse().unwrap(), 1));
+        gateway.await_joined("gw-lan0", "239.1.2.3:5000");
         source.send(b"still there");
         assert_eq!(stays.frame().payload, b"still there");
         assert_eq!(ask(&gateway, "HEAD /streams/camera", &[&bearer(VIEWER)]).status, 401);

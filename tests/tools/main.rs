@@ -400,6 +400,8 @@ lab_test! {
         let summary = counter.assert_code(0).summary();
         assert_eq!((&summary["received"], &summary["sequence"]["gaps"]), (&20.into(), &0.into()), "{summary}");
         let refused = run(lab, "gw", &format!("listen {url}/streams/nothing")).assert_code(1);
+        assert!(refused.stderr.contains("no stream of that name (no_such_stream)"), "{refused:?}");
+        let refused = run(lab, "gw", &format!("listen {url}/streams/nothing --no-v1")).assert_code(1);
         assert!(refused.stderr.contains("refused with 404") && refused.stderr.contains("not_found:"), "{refused:?}");
         let mut chat = Running::start(lab, "gw", &format!("listen {url}/streams/chat --count 1"));
         let chatting = "send 239.255.77.4:5004 --interface lo --line";
