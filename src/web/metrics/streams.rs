@@ -137,11 +137,11 @@ pub(super) fn each(page: &mut Exposition, status: &Status) {
     named(page, status);
 }
 
-/// What a series says of a stream; nothing where that does not apply.
-type Value<'a> = dyn Fn(&StreamStatus) -> Option<f64> + 'a;
+/// Puts a series on the page for each stream of which it says something.
+type Put<'a> = dyn FnMut(&str, &str, Family, &dyn Fn(&StreamStatus) -> Option<f64>) + 'a;
 
 /// What only streams have from which RTP is taken off.
-fn rtp(of: &mut dyn FnMut(&str, &str, Family, &Value<'_>)) {
+fn rtp(of: &mut Put<'_>) {
     let mut counter = |name: &str, help: &str, value: fn(&RtpStatus) -> u64| {
         of(name, help, Family::counter(), &|stream| stream.rtp.as_ref().map(|rtp| value(rtp) as f64));
     };
