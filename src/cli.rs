@@ -235,6 +235,7 @@ impl ServeArgs {
             linger: self.linger,
             player: self.player,
             accept_links: self.links.accept_links,
+            announce: self.links.announce,
             control: self.control,
         }
     }

@@ -29,6 +29,7 @@ use crate::hub::pressure::Pressure;
 use crate::hub::quota::Quota;
 use crate::hub::settings::{HubSettings, Tuning};
 use crate::hub::twin::Nursery;
+use crate::link::announcement::Announcement;
 use crate::link::links::Links;
 use crate::model::config::{Config, IoUring};
 use crate::model::listener::Listener;
@@ -52,6 +53,7 @@ pub struct Gateway {
     shards: Vec<Shard>,
     acceptor: JoinSet<()>,
     links: Option<Links>,
+    announcement: Option<Announcement>,
     quota: Arc<Quota>,
     /// The configuration in force; held by the one reload that is under way.
     running: tokio::sync::Mutex<Config>,
@@ -166,6 +168,7 @@ impl Gateway {
             refusals: Acceptor::refusals(),
         });
         let links = linking::start(&facts, &config).map_err(StartError::Shard)?;
+        let announcement = linking::announce(&facts, &config);
         let (mut acceptor, mut pulses) = (JoinSet::new(), Vec::new());
         let (watched, draining) = (Arc::clone(&marks), facts.draining.clone());
         acceptor.spawn(async move {
@@ -186,7 +189,7 @@ impl Gateway {
             });
         }
         let running = tokio::sync::Mutex::new(config);
-        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, marks, tls })
+        Ok(Gateway { facts, shards, acceptor, quota, running, pulses, links, announcement, marks, tls })
     }
 
     /// Where it listens; a port 0 in the configuration has become a real one.
@@ -217,6 +220,10 @@ impl Gateway {
     /// Stops: accepts nothing more, closes every conversation with 1001, leaves all groups. Takes 10 s at most.
     pub async fn shutdown(mut self) {
         self.facts.draining.cancel();
+        // Nobody is to find what takes nobody; saying so waits for the network.
+        if let Some(announcement) = self.announcement.take() {
+            let _ = tokio::task::spawn_blocking(move || drop(announcement)).await;
+        }
         while self.acceptor.join_next().await.is_some() {}
         if let Some(links) = self.links.take() {
             links.stop().await;

@@ -24,6 +24,19 @@ pub struct AcceptArgs {
         value_parser = BoolishValueParser::new()
     )]
     pub accept_links: Option<bool>,
+
+    /// Announce this gateway to the local network by mDNS, as _wscast._tcp, so that its neighbours find it
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "WSCAST_ANNOUNCE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        hide_possible_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub announce: Option<bool>,
 }
 
 /// Flags of `wscast link`.
@@ -33,14 +46,21 @@ pub struct AcceptArgs {
       Mirror one group both ways. The gateway was started with --accept-links and lets clients receive and send it.
   wscast link wss://gateway.example:8443 239.1.2.3:5000=239.9.9.9:5000 --direction pull --interface eth0 --ttl 4
       Send its 239.9.9.9:5000 as 239.1.2.3:5000 on eth0, for four hops.
+  wscast link --discover --interface eth0
+      Find the gateways that were started with --announce on this LAN, and print what links to them.
 It runs until it is stopped, and comes back whenever the connection is lost.")]
 pub struct LinkArgs {
     /// The gateway's ws:// or wss:// URL
-    pub url: String,
+    #[arg(required_unless_present = "discover")]
+    pub url: Option<String>,
 
     /// GROUP:PORT, or GROUP:PORT=GROUP:PORT for another group on the gateway's side; repeatable
-    #[arg(required = true, value_name = "GROUP:PORT[=GROUP:PORT]", value_parser = parse_mirrored)]
+    #[arg(required_unless_present = "discover", value_name = "GROUP:PORT[=GROUP:PORT]", value_parser = parse_mirrored)]
     pub groups: Vec<Mirrored>,
+
+    /// Link nothing: print the gateways that announce themselves here, as lines for a configuration file
+    #[arg(long, conflicts_with_all = ["url", "groups"])]
+    pub discover: bool,
 
     /// pull (from there to here), push (from here to there) or both
     #[arg(long, value_name = "pull|push|both", default_value_t = Direction::Both)]

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use tracing::{info, warn};
+
 use crate::link::Rules;
+use crate::link::announcement::{Announcement, Presence};
 use crate::link::links::Links;
 use crate::model::config::Config;
 use crate::web::facts::Facts;
@@ -21,6 +24,29 @@ pub(super) fn start(facts: &Facts, config: &Config) -> io::Result<Option<Links>>
     // Set here only, before anybody can connect.
     let _ = facts.links.set(links.door());
     Ok(Some(links))
+}
+
+/// Announces the gateway by mDNS, where it is to be. A gateway that can't be found serves those who know where it is.
+pub(super) fn announce(facts: &Facts, config: &Config) -> Option<Announcement> {
+    if !config.announce {
+        return None;
+    }
+    let presence = Presence {
+        id: facts.id.clone(),
+        listen: facts.listen.clone(),
+        interface: config.interface.clone(),
+        links: config.accept_links,
+    };
+    match Announcement::start(&presence) {
+        Ok(announcement) => {
+            info!("announced to the local network by mDNS, as _wscast._tcp");
+            Some(announcement)
+        }
+        Err(error) => {
+            warn!(%error, "announcing the gateway by mDNS: it runs, and nobody finds it by --discover");
+            None
+        }
+    }
 }
 
 /// Has the links that others opened follow another configuration.

@@ -9,6 +9,7 @@
 //!
 //! Why no loop can arise, and what can be told apart: `docs/links.md`.
 
+pub mod announcement;
 mod answerers;
 mod answering;
 mod attachment;
@@ -21,6 +22,7 @@ mod exchange;
 mod link;
 pub mod links;
 mod mirror;
+pub mod neighbour;
 mod outgoing;
 mod routes;
 mod segment;

@@ -61,6 +61,7 @@ impl Changes {
             jwt,
             links,
             accept_links,
+            announce,
         } = wanted;
         let (receive, send) = policy.differs(&running.policy);
         for (name, differs) in [
@@ -105,6 +106,7 @@ impl Changes {
             ("control", *control != running.control),
             ("link", *links != running.links),
             ("accept-links", *accept_links != running.accept_links),
+            ("announce", *announce != running.announce),
         ] {
             if differs {
                 changes.after_restart.push(name.to_owned());
@@ -137,6 +139,7 @@ impl Config {
             control: running.control.clone(),
             links: running.links.clone(),
             accept_links: running.accept_links,
+            announce: running.announce,
             ..self
         }
     }

@@ -87,6 +87,8 @@ pub struct Config {
     pub links: Vec<LinkConfig>,
     /// Whether other gateways may link to this one, within [`Config::policy`].
     pub accept_links: bool,
+    /// Whether the gateway announces itself by mDNS.
+    pub announce: bool,
 }
 
 /// A stream that the configuration names.
@@ -150,6 +152,8 @@ pub struct Overrides {
     pub player: Option<PathBuf>,
     /// [`Config::accept_links`].
     pub accept_links: Option<bool>,
+    /// [`Config::announce`].
+    pub announce: Option<bool>,
     /// [`Config::control`].
     pub control: Option<PathBuf>,
 }
@@ -186,6 +190,12 @@ pub enum ConfigError {
     /// `listen = []`.
     #[error("no address to listen on: write listen = [\"127.0.0.1:8080\"], or leave it out")]
     NowhereToListen,
+    /// Announced to others, who could not come in.
+    #[error(
+        "announcing a gateway that only this machine can connect to: add --listen 0.0.0.0:8080 (in a file: listen), or leave \
+         announce out"
+    )]
+    NothingToAnnounce,
     /// Other machines could come in and nothing says that they may.
     #[error(
         "listening on {listen} lets other machines in, and nothing says what they may do: add {add}\n\
@@ -258,6 +268,10 @@ impl Config {
         let known = !file.principals.is_empty();
         // Where somebody is known by a token, others come in only where that is said.
         let said = known || file.anonymous.is_some();
+        let announce = overrides.announce.or(file.announce).unwrap_or(false);
+        if announce && !listen.iter().any(Listener::is_open) {
+            return Err(ConfigError::NothingToAnnounce);
+        }
         check_exposure(&listen, no_auth, said, receive.is_some() || !file.streams.is_empty())?;
 
         let outside = listen.iter().any(|listen| !listen.is_local());
@@ -307,6 +321,7 @@ impl Config {
             streams: file.streams,
             links: check_links(file.links)?,
             accept_links: overrides.accept_links.or(file.accept_links).unwrap_or(false),
+            announce,
         })
     }
 

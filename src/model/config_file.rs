@@ -70,6 +70,7 @@ pub(super) struct FileSettings {
     pub(super) jwt: Option<JwtRules>,
     pub(super) links: Vec<LinkConfig>,
     pub(super) accept_links: Option<bool>,
+    pub(super) announce: Option<bool>,
 }
 
 /// The file as TOML has it, before any value is understood.
@@ -107,6 +108,7 @@ struct Raw {
     #[serde(default)]
     link: Vec<Spanned<links::RawLink>>,
     accept_links: Option<bool>,
+    announce: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]
@@ -188,6 +190,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<FileSettings, ConfigError> 
         jwt,
         links: file.links(&raw.link)?,
         accept_links: raw.accept_links,
+        announce: raw.announce,
     })
 }
 

@@ -72,6 +72,12 @@ impl Listener {
         self.at.is_local()
     }
 
+    /// Whether other machines can connect, without a proxy between.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.is_local() && !self.proxy_protocol
+    }
+
     /// As a browser's address line takes it: `https://ADDR:PORT`; `unix:/PATH` where there is no such form.
     #[must_use]
     pub fn url(&self) -> String {

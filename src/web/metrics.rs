@@ -6,6 +6,7 @@
 
 mod exposition;
 mod families;
+mod links;
 mod streams;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub async fn page(server: &Server) -> Response<Body> {
     families::interfaces(&mut page, &status);
     streams::sums(&mut page, &status);
     streams::each(&mut page, &status);
+    links::links(&mut page, &status);
     whole(page.text())
 }
 

@@ -154,16 +154,19 @@ impl Opening {
             ([stream], Beginning::Keyframe) => beginning::picture(stream, hub.replay_bounds()).await,
             _ => None,
         };
-        let carries_ts = match &streams[..] {
-            [stream] if reports_kind => start.is_some() || beginning::carries_ts(stream).await,
-            _ => false,
-        };
         let cursor = |stream: &Rc<Stream>| match &start {
             Some(start) => Cursor::since(&stream.log(), start.sequence, hub.replay_bounds(), stream.now()),
             None => Cursor::new(&stream.log(), self.options.replay, hub.replay_bounds(), stream.now()),
         };
-        let readings =
-            streams.into_iter().map(|stream| Reading { cursor: cursor(&stream), stream }).collect();
+        // Before the wait for what it carries: what comes meanwhile is the reader's too.
+        let readings: Vec<_> = streams
+            .iter()
+            .map(|stream| Reading { cursor: cursor(stream), stream: Rc::clone(stream) })
+            .collect();
+        let carries_ts = match &streams[..] {
+            [stream] if reports_kind => start.is_some() || beginning::carries_ts(stream).await,
+            _ => false,
+        };
         Ok(Joined { readings, tables: start.map(|start| start.tables).unwrap_or_default(), carries_ts })
     }
 }

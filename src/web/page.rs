@@ -57,6 +57,7 @@ static FILES: &[(&str, &str)] = &files![
     "table.js",
     "target.js",
     "token.js",
+    "topology.js",
     "ts.js",
     "list.js",
     "send.js",

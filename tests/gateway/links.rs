@@ -1,9 +1,12 @@
 //! Links between gateways: every datagram once, in every topology.
 
 mod breaks;
+mod neighbours;
 mod rules;
+mod secure;
 mod services;
 mod storms;
+mod told;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

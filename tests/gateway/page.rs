@@ -253,19 +253,25 @@ impl Chromium {
         self.evaluate(&format!("document.querySelector({selector:?}).click()"));
     }
 
-    fn visible(&mut self, selector: &str) -> bool {
+    pub(crate) fn visible(&mut self, selector: &str) -> bool {
         let expression = format!("document.querySelector({selector:?}).checkVisibility()");
         self.evaluate(&expression).as_bool().expect("true or false")
     }
 
-    fn key(&mut self, key: &str) {
+    pub(crate) fn key(&mut self, key: &str) {
         let code = match key {
             "Tab" => 9,
+            "Enter" => 13,
             "ArrowLeft" => 37,
             _ => panic!("which code has {key}?"),
         };
-        for kind in ["rawKeyDown", "keyUp"] {
-            let event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+        // Only a key with a text presses a button.
+        let down = if key == "Enter" { "keyDown" } else { "rawKeyDown" };
+        for kind in [down, "keyUp"] {
+            let mut event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" {
+                event["text"] = json!("\r");
+            }
             self.call("Input.dispatchKeyEvent", &event);
         }
     }

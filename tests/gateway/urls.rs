@@ -32,9 +32,9 @@ lab_test! {
         let answer = ask(&gateway, &format!("POST {STREAM}"), &[&["Host: HOST"], &UPGRADE[..]].concat());
         assert_refused(&answer, 405, "GET");
         for path in [
-            "/rtp/239.1.2.3:5000", "/api/v1/ticket", "/wscast.mjs", "/page.js", "/page/wscast.js",
+            "/RTP/239.1.2.3:5000", "/api/v1/ticket", "/wscast.mjs", "/page.js", "/page/wscast.js",
             "/nothing", "/favicon.ico", "/healthz/", "/api", "/api/v1/", "/udp/../healthz", "/page/index.html",
-            "/streams", "/streams/unknown", "//", "/UDP/239.1.2.3:5000", "/udp/239.1.2.3:5000?start=keyframe",
+            "/streams", "/streams/unknown", "//", "/UDP/239.1.2.3:5000",
         ] {
             for method in ["GET", "HEAD"] {
                 let answer = ask(&gateway, &format!("{method} {path}"), &["Host: HOST", "Connection: close"]);
@@ -231,6 +231,7 @@ lab_test! {
         let mut stream = gateway.connect();
         write!(stream, "GET {STREAM} HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address).unwrap();
         gateway.await_joined("gw-lan0", "239.1.2.3:5000");
+        gateway.status_with("the body begun", |status| status["sessions"][0]["kind"] == "http");
         drop(stream);
         assert_eq!(gateway.closed(1)[0]["kind"], "http");
         wait_for("the group to be left", Duration::from_secs(10), || {

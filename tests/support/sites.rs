@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::gateway::TestGateway;
+use super::gateway::{Answer, TestGateway};
 use super::lab::{Lab, Multicast, PATIENCE, Receiver, wait_for};
 
 /// The sites of a test. LAN number `l` (from 0) is 10.`50 + l`.0.0/24; every host has `eth0` there, every gateway `lan0` there
@@ -128,8 +128,13 @@ impl SiteGateway<'_> {
     pub fn status(&self) -> Value {
         let address = self.gateway.address;
         let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        let answer = self.gateway.ask_from(self.host, address, &request);
+        let answer = self.ask(&request);
         serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    /// What it answers to a request from its own host.
+    pub fn ask(&self, request: &str) -> Answer {
+        self.gateway.ask_from(self.host, self.gateway.address, request)
     }
 
     /// Waits until its status satisfies `condition`; the status.

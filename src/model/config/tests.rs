@@ -121,3 +121,10 @@ fn a_program_s_values_are_checked_too() {
     let small = Overrides { limits: small, ..Overrides::default() };
     assert!(matches!(Config::build(None, small), Err(ConfigError::Limit(_))));
 }
+
+#[test]
+fn what_nobody_can_reach_is_not_announced() {
+    assert_eq!(file("announce = true"), Err(ConfigError::NothingToAnnounce));
+    let open = "announce = true\nno-auth = true\nallow-receive = [\"239.0.0.0/8\"]\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:1\"]";
+    assert!(file(open).expect("valid").announce);
+}

@@ -8,6 +8,7 @@ import { showInterfaces } from './interfaces.js';
 import { showSessions } from './sessions.js';
 import { showStreams } from './streams.js';
 import { parse, path } from './target.js';
+import { showTopology } from './topology.js';
 import { Viewer, showError } from './viewer.js';
 
 /** @typedef {import('./target.js').Target} Target */
@@ -85,6 +86,7 @@ watch((next) => {
   showGateway(next);
   showInterfaces(next);
   showStreams(next, follow);
+  showTopology(next);
   showSessions(next);
   showAnnounced(follow);
   const names = Object.keys(next.gateway.named_streams).map((name) => new Option(name));
