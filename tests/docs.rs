@@ -211,6 +211,7 @@ fn the_configuration_reference_has_every_flag_and_limit() {
             row[0].contains(&format!("`{flag}`"))
                 || row[0].contains(&format!("--{flag} "))
                 || row[0].contains(&format!("--{flag}`"))
+                || row[0].contains(&format!("--{flag}[="))
         });
         let row = row.unwrap_or_else(|| panic!("docs/configuration.md has no row for --{flag}"));
         if let Some(variable) = variable {

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{ClientError, Link, Options, Trust};
 use crate::model::control::{Notice, Token};
@@ -149,8 +149,7 @@ pub(super) async fn dial(address: &Address, options: &Options) -> Result<(Socket
             .max_message_size(Some(LONGEST_MESSAGE))
             .max_frame_size(Some(LONGEST_MESSAGE));
         let request = address.request(options)?;
-        let connector = Trust::connector(options.trust.as_ref());
-        let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        let connecting = Trust::connect(options.trust.as_ref(), request, config);
         let (mut socket, _) = connecting.await.map_err(|error| address.refused(error))?;
         let welcome = hello(address, &mut socket).await?;
         Ok((socket, welcome))

@@ -7,7 +7,15 @@ use std::path::Path;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_tungstenite::Connector;
+#[cfg(feature = "tls")]
+use tokio_tungstenite::connect_async_tls_with_config;
+#[cfg(not(feature = "tls"))]
+use tokio_tungstenite::connect_async_with_config;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 /// Trust in gateways' certificates, and a certificate of one's own.
 #[derive(Clone)]
@@ -45,10 +53,26 @@ impl TrustError {
 }
 
 impl Trust {
-    /// What connecting takes: without TLS where there is no `trust`, which is for URLs that want none.
-    #[must_use]
-    pub(crate) fn connector(trust: Option<&Trust>) -> Connector {
-        trust.map_or(Connector::Plain, |trust| trust.connector.clone())
+    /// Connects: without TLS where there is no `trust`, which is for URLs that want none.
+    ///
+    /// # Errors
+    /// As the WebSocket library gives them.
+    pub(crate) async fn connect(
+        trust: Option<&Trust>,
+        request: impl IntoClientRequest + Unpin,
+        config: WebSocketConfig,
+    ) -> Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, Response), tungstenite::Error> {
+        #[cfg(feature = "tls")]
+        {
+            let connector = trust.map_or(Connector::Plain, |trust| trust.connector.clone());
+            connect_async_tls_with_config(request, Some(config), true, Some(connector)).await
+        }
+        #[cfg(not(feature = "tls"))]
+        {
+            // Nobody can make one.
+            let _ = trust.map(|trust| &trust.connector);
+            connect_async_with_config(request, Some(config), true).await
+        }
     }
 }
 

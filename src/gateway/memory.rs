@@ -15,7 +15,7 @@ use crate::model::quantity::format_size;
 use crate::sys::batch::BATCH;
 use crate::sys::memory::{self, MemoryGroup};
 use crate::web::setup::Setup;
-use crate::web::{answers, rest};
+use crate::web::{answers, rest, tls};
 
 /// Memory of a gateway without streams and clients, in bytes, besides its shards' buffers.
 const BASE: u64 = 24 << 20;
@@ -46,8 +46,11 @@ fn stream_memory(config: &Config) -> u64 {
 }
 
 /// What a client is sending may be put together from fragments: the message so far, and the fragment that is coming in.
+/// TLS holds what is encrypted and not yet taken, and has a state of its own.
 fn client_memory(config: &Config) -> u64 {
-    CLIENT + 2 * config.limits.message_size as u64
+    let secure = config.listen.iter().any(|listener| listener.tls);
+    let tls = if secure { tls::UNSENT + tls::CLIENT } else { 0 };
+    CLIENT + (2 * config.limits.message_size + tls) as u64
 }
 
 /// Says the bound and where it comes from, or that there is none.

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::client::{Trust, authorize};
 use crate::model::token::Token;
@@ -59,8 +59,7 @@ impl GatewayTap {
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(MESSAGE))
             .max_frame_size(Some(MESSAGE));
-        let connecting =
-            connect_async_tls_with_config(request, Some(config), true, Some(Trust::connector(trust)));
+        let connecting = Trust::connect(trust, request, config);
         let (socket, response) = match tokio::time::timeout(CONNECTING, connecting).await {
             Ok(answer) => answer.map_err(|error| refused(url, &error))?,
             Err(_) => {

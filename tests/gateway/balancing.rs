@@ -46,7 +46,6 @@ impl Balancer {
     /// HAProxy with the configuration that `packaging/examples` has for it.
     fn haproxy(lab: &Lab, gateways: &[&TestGateway<'_>]) -> Self {
         let text = placed(include_str!("../../packaging/examples/haproxy.cfg"), gateways);
-        let text = text.replace(" send-proxy-v2 check-send-proxy", "");
         let (folder, file) = written(&text);
         let mut command = lab.command("gw", "haproxy");
         command.args(["-db", "-f", &file]);
@@ -360,5 +359,5 @@ lab_test! {
 }
 
 /// What the gateways behind each are told, as the examples say.
-const HAPROXY: [&str; 0] = [];
-const NGINX: [&str; 0] = [];
+const HAPROXY: [&str; 3] = ["--proxy-protocol", "--trusted-proxy", "10.9.0.1"];
+const NGINX: [&str; 2] = ["--trusted-proxy", "10.9.0.1"];

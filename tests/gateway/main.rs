@@ -17,6 +17,7 @@ mod library;
 mod life;
 mod limits;
 mod links;
+mod listeners;
 mod metrics;
 mod page;
 mod peers;

@@ -2,6 +2,7 @@
 
 mod data;
 mod handshakes;
+mod principals;
 
 use serde_json::Value;
 

@@ -8,12 +8,15 @@ use super::{Configured, KEPT};
 use crate::support::flow::{Flow, number_of, numbered};
 use crate::support::gateway::{assert_session_balances, assert_stream_balances};
 use crate::support::lab::{Multicast, lab_test};
+use crate::support::tls::{Authority, Line, text};
 use crate::support::v1::V1Client;
 
 /// Reloads under load.
 const RELOADS: usize = 100;
 /// Raw clients, and clients of `wscast.v1`, that must notice nothing.
 const CLIENTS: (usize, usize) = (24, 4);
+/// Certificates that follow each other under load.
+const CERTIFICATES: usize = 20;
 /// What the last datagram says.
 const LAST: u64 = u64::MAX;
 
@@ -89,5 +92,54 @@ lab_test! {
         }
         println!("{sent} datagrams to {CLIENTS:?} clients during {RELOADS} reloads");
         drop(clients);
+    }
+}
+
+lab_test! {
+    fn certificates_replaced_under_load_cost_nobody_a_datagram(lab) {
+        let authority = Authority::new();
+        let files = authority.issue("gw", &["10.9.0.1"]);
+        let configured = Configured::start(
+            lab,
+            &format!(
+                "allow-receive = [\"239.1.0.0/16\"]\n[limits]\nall = \"off\"\n[tls]\ncert = \"{}\"\nkey = \"{}\"\n",
+                text(&files.certificate),
+                text(&files.key)
+            ),
+        );
+        let gateway = &configured.gateway;
+        let shown = || {
+            let Line::Tls(mut line) = Line::secure(gateway.connect()) else { panic!("TLS") };
+            line.conn.complete_io(&mut line.sock).expect("a handshake");
+            line.conn.peer_certificates().expect("a certificate")[0].to_vec()
+        };
+        let mut flow = Flow::start(lab, gateway, KEPT);
+        for _ in 1..CLIENTS.0 {
+            flow.witness(gateway.open(&format!("/udp/{KEPT}")));
+        }
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut before = shown();
+                for _ in 0..CERTIFICATES {
+                    authority.issue("gw", &["10.9.0.1"]);
+                    let answer = configured.reload();
+                    assert_eq!(answer["closed"], json!(0), "{answer}");
+                    let after = shown();
+                    assert_ne!(after, before, "who comes now is shown the new one: {answer}");
+                    before = after;
+                }
+                over.store(true, Ordering::Release);
+            });
+            while !over.load(Ordering::Acquire) && flow.next() < 200_000 {
+                flow.send(64, 1000);
+            }
+        });
+        let stream = gateway.stream(KEPT);
+        assert_eq!((&stream["published"], &stream["lost"]["kernel"]), (&json!(flow.next()), &json!(0)), "{stream:#}");
+        assert_stream_balances(&stream);
+        let status = gateway.status();
+        assert_eq!(status["closed"], json!([]), "nobody was disconnected");
+        println!("{} datagrams to {} clients over TLS during {CERTIFICATES} certificates", flow.next(), CLIENTS.0);
     }
 }
