@@ -24,14 +24,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let example = fs::read(here.join("../tests/example.toml"))?;
-    let files: Vec<Vec<u8>> = [example].into_iter().chain(FILES.iter().map(|text| text.as_bytes().to_vec())).collect();
+    let files: Vec<Vec<u8>> =
+        [example].into_iter().chain(FILES.iter().map(|text| text.as_bytes().to_vec())).collect();
     seed(here, "configuration", &files)?;
     seed(here, "url", &URLS.map(|text| text.as_bytes().to_vec()))?;
     let requests: Vec<Vec<u8>> = URLS.iter().flat_map(|url| requests(url)).collect();
     seed(here, "request", &requests)?;
     // The first byte says in which pieces the others come.
     let frames: Vec<Vec<u8>> = frames().into_iter().map(|bytes| [&[3][..], &bytes].concat()).collect();
-    seed(here, "client_frames", &frames)
+    seed(here, "client_frames", &frames)?;
+    seed(here, "announcement", &SESSIONS.map(|text| text.as_bytes().to_vec()))?;
+    seed(here, "media", &media())
 }
 
 /// URLs, and what flags have in them.
@@ -54,6 +57,23 @@ const URLS: [&str; 16] = [
     "send-bandwidth=1Mbit/s",
 ];
 
+/// Sessions as they are announced.
+const SESSIONS: [&str; 2] = [
+    "v=0\r\no=- 1 1 IN IP4 10.1.0.2\r\ns=News\r\ni=At eight\r\nc=IN IP4 239.1.2.3/8\r\nt=0 0\r\nm=video 5004 RTP/AVP 33\r\n",
+    "v=0\r\no=a 2 1 IN IP6 2001:db8::5\r\ns=-\r\nt=0 4000000000\r\nm=audio 5006/2 udp 97\r\nc=IN IP6 ff35::1\r\n\
+     a=source-filter: incl IN IP6 ff35::1 2001:db8::5\r\n",
+];
+
+/// Two packets of RTP and the FEC of a row of both (SMPTE 2022-1); the first byte makes each 36 bytes long.
+fn media() -> Vec<Vec<u8>> {
+    let packet =
+        |sequence: u8| [&[0x80, 33, 0, sequence, 0, 0, 0, 9, 0, 0, 0, 1][..], &[sequence; 24]].concat();
+    let mut fec = vec![0x80, 96, 0, 7, 0, 0, 0, 9, 0, 0, 0, 0];
+    fec.extend([0, 1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x40, 1, 2, 0]);
+    fec.extend([3; 8]);
+    vec![[&[3][..], &packet(1), &packet(2), &fec].concat(), [&[3][..], &packet(1), &fec].concat()]
+}
+
 /// Configuration files, right and wrong.
 const FILES: [&str; 4] = [
     "listen = [\"127.0.0.1:8080\", \"[::1]:8080\"]\nallow-send = [\"239.1.2.3\"]\n",
@@ -73,7 +93,8 @@ fn requests(url: &str) -> [Vec<u8>; 2] {
 
 /// Frames of a client (RFC 6455 section 5.7 and others), masked with zeros.
 fn frames() -> Vec<Vec<u8>> {
-    let frame = |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0][..], payload].concat();
+    let frame =
+        |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0][..], payload].concat();
     vec![
         frame(0x81, b"{\"type\":\"ping\",\"id\":9}"),
         frame(0x81, b"{\"type\":\"join\",\"id\":1,\"group\":\"239.1.2.3\",\"port\":5000}"),

@@ -36,6 +36,7 @@ macro_rules! files {
 static FILES: &[(&str, &str)] = &files![
     "page.css",
     "page.js",
+    "announced.js",
     "chart.js",
     "detect.js",
     "elements.js",
@@ -45,6 +46,7 @@ static FILES: &[(&str, &str)] = &files![
     "json.js",
     "mse.js",
     "numbers.js",
+    "picture.js",
     "player.js",
     "rates.js",
     "refusals.js",

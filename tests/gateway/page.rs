@@ -8,6 +8,7 @@ use crate::peers::browser::Browser;
 use crate::peers::chromium::Chromium;
 use crate::peers::ends;
 use crate::peers::firefox::Firefox;
+use crate::players::announce;
 use crate::support::gateway::TestGateway;
 use crate::support::lab::{lab_test, skip};
 
@@ -68,6 +69,27 @@ lab_test! {
         assert_eq!(curl, format!("curl -gN 'http://{address}/udp/{GROUP}'"));
         let script = page.text("#links pre[data-snippet=JavaScript]");
         assert!(script.contains(&format!("connect('http://{address}')")) && script.contains(GROUP), "{script}");
+    }
+}
+
+lab_test! {
+    fn what_is_announced_is_a_click_away(lab) {
+        if skip("chromium", "chromium") {
+            return;
+        }
+        let gateway = TestGateway::start(lab, &["--interface", "lan0", "--announcements", "lan0"]);
+        gateway.await_joined("gw-lan0", "239.255.255.255:9875");
+        let text = "v=0\r\no=- 1 1 IN IP4 10.1.0.2\r\ns=<b>News</b>\r\ni=At eight\r\nc=IN IP4 239.1.2.3/8\r\nt=0 0\r\n\
+                    m=video 5000 RTP/AVP 33\r\n";
+        announce(lab, false, text);
+        let mut page = Chromium::open(lab, &format!("http://{}/", gateway.address));
+        let row = page.text("#announced tbody tr");
+        for words in ["<b>News</b>", "At eight", GROUP, "rtp", "video", "10.1.0.2", "on lan0"] {
+            assert!(row.contains(words), "{words} is not in {row}");
+        }
+        page.click("#announced .watch");
+        gateway.await_joined("gw-lan0", GROUP);
+        assert_eq!(page.text("#live-title"), GROUP);
     }
 }
 

@@ -17,7 +17,8 @@ fn sender(lab: &Lab, group: &str) -> Multicast {
     lab.on("srca", || Multicast::sender("eth0", group.parse().unwrap(), 1))
 }
 
-fn announce(lab: &Lab, deletes: bool, text: &str) {
+/// Sends an announcement on the LAN, or the end of one.
+pub(crate) fn announce(lab: &Lab, deletes: bool, text: &str) {
     let head = [if deletes { 0x24 } else { 0x20 }, 0, 0x12, 0x34, 10, 1, 0, 2];
     let packet = [&head[..], b"application/sdp\0", text.as_bytes()].concat();
     sender(lab, "239.255.255.255:9875").send(&packet);

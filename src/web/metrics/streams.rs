@@ -1,6 +1,6 @@
 //! Metrics of streams: each of them, and the sums over all that there ever were.
 
-use crate::model::status::{Status, StreamStatus};
+use crate::model::status::{RtpStatus, Status, StreamStatus};
 use crate::web::metrics::LISTED;
 use crate::web::metrics::exposition::{Exposition, Family};
 
@@ -133,7 +133,36 @@ pub(super) fn each(page: &mut Exposition, status: &Status) {
         Family::gauge(),
         &|stream| Some(stream.receive_buffer.granted as f64),
     );
+    rtp(&mut of);
     named(page, status);
+}
+
+/// Puts a series on the page for each stream of which it says something.
+type Put<'a> = dyn FnMut(&str, &str, Family, &dyn Fn(&StreamStatus) -> Option<f64>) + 'a;
+
+/// What only streams have from which RTP is taken off.
+fn rtp(of: &mut Put<'_>) {
+    let mut counter = |name: &str, help: &str, value: fn(&RtpStatus) -> u64| {
+        of(name, help, Family::counter(), &|stream| stream.rtp.as_ref().map(|rtp| value(rtp) as f64));
+    };
+    counter(
+        "wscast_stream_rtp_missing_packets_total",
+        "RTP packets that never came or came too late: holes in what clients got.",
+        |rtp| rtp.missing,
+    );
+    counter(
+        "wscast_stream_rtp_repaired_packets_total",
+        "RTP packets that were lost and brought back by FEC.",
+        |rtp| rtp.repaired,
+    );
+    counter("wscast_stream_rtp_reordered_packets_total", "RTP packets that were put back in order.", |rtp| {
+        rtp.reordered
+    });
+    counter(
+        "wscast_stream_rtp_dropped_packets_total",
+        "RTP packets not passed on: duplicates, too late, of another sender, empty, or no RTP.",
+        |rtp| rtp.duplicate + rtp.late + rtp.other_sender + rtp.empty + rtp.malformed,
+    );
 }
 
 /// The configuration's names, to be joined with the series of streams by group.

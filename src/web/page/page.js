@@ -1,6 +1,7 @@
 // @ts-check
 // The gateway's own page: what runs, and a look into any stream. Plain modules, served under a CSP without any 'unsafe-...'.
 
+import { showAnnounced } from './announced.js';
 import { $, on } from './elements.js';
 import { named, showGateway, status, watch } from './gateway.js';
 import { showInterfaces } from './interfaces.js';
@@ -87,6 +88,7 @@ watch((next) => {
   showStreams(next, follow);
   showTopology(next);
   showSessions(next);
+  showAnnounced(follow);
   const names = Object.keys(next.gateway.named_streams).map((name) => new Option(name));
   if ($('names').children.length !== names.length) $('names').replaceChildren(...names);
   if (first && status) {

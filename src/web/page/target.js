@@ -24,10 +24,10 @@ const bracketed = (address) => (address.includes(':') ? `[${address}]` : address
  * @param {string} typed @param {Named} named @returns {Target} */
 export function parse(typed, named) {
   // VLC's spelling, and URLs of this gateway, are what many have at hand.
-  let text = typed.trim().replace(/^udp:\/\/@?/i, '').replace(/^(wss?|https?):\/\/[^/]+(?=\/(udp|streams)\/)/i, '');
-  const [path, query = ''] = /^\/(udp|streams)\//.test(text) ? text.split('?') : [text];
+  let text = typed.trim().replace(/^udp:\/\/@?/i, '').replace(/^(wss?|https?):\/\/[^/]+(?=\/(udp|rtp|streams)\/)/i, '');
+  const [path, query = ''] = /^\/(udp|rtp|streams)\//.test(text) ? text.split('?') : [text];
   const options = new URLSearchParams(query);
-  text = path.replace(/^\/udp\//, '').replace(/\/$/, '');
+  text = path.replace(/^\/(udp|rtp)\//, '').replace(/\/$/, '');
   const target = /^\/streams\//.test(text) ? byName(decodeURIComponent(text.slice(9)), named) : byAddress(text, named);
   const exclude = options.get('exclude');
   if (exclude) target.exclude = [...target.exclude, ...exclude.split(',')];

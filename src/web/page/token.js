@@ -27,9 +27,19 @@ function keep(token) {
 }
 
 /** What the gateway says that this caller may (docs/access.md). @returns {Promise<Response | null>} null where it does not answer */
-export function askGrant() {
+export const askGrant = () => ask('/api/v1/grant');
+
+/** Asks the gateway for `path`, as whoever looks. @param {string} path @returns {Promise<Response | null>} null where it does not answer */
+export function ask(path) {
   const headers = kept() ? { Authorization: `Bearer ${kept()}` } : undefined;
-  return fetch('/api/v1/grant', { cache: 'no-store', headers }).catch(() => null);
+  return fetch(path, { cache: 'no-store', headers }).catch(() => null);
+}
+
+/** What a WebSocket to a stream's URL offers: the token, where there is one. */
+export function protocols() {
+  if (!kept()) return [];
+  const text = btoa(String.fromCharCode(...new TextEncoder().encode(kept())));
+  return ['wscast.raw', `wscast.bearer.${text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')}`];
 }
 
 /** The token for the next connection; waits for somebody to type one where the gateway wants it. @returns {Promise<string>} */

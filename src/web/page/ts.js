@@ -82,7 +82,8 @@ export class Demuxer {
     if (before !== undefined && counter !== ((before + 1) & 15)) {
       if (counter === before) return; // sent twice, as it may be
       const announced = p[3] & 0x20 && p[4] > 0 && p[5] & 0x80;
-      if (!announced) this.missing += (counter - before - 1) & 15;
+      // Tables come again and again: between two of them nothing is missing.
+      if (track && !announced) this.missing += (counter - before - 1) & 15;
       this.pending.delete(pid);
       this.sections.delete(pid);
       if (track?.type === AAC) this.sound.rest = new Uint8Array(0);

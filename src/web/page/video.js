@@ -5,13 +5,20 @@ import { $, put } from './elements.js';
 import { status } from './gateway.js';
 import { MsePlayer } from './mse.js';
 import { whole } from './numbers.js';
+import { PictureStream } from './picture.js';
 import { CodecsPlayer, obstacle } from './player.js';
 import { withoutRtp } from './ts.js';
 
 /** @typedef {'webcodecs' | 'mpegts'} Which */
 
 export class Video {
-  constructor() {
+  /** @param {import('./target.js').Target} target */
+  constructor(target) {
+    this.target = target;
+    /** Whether the stream comes in RTP. */
+    this.rtp = false;
+    /** @type {PictureStream | null} */
+    this.stream = null;
     /** @type {CodecsPlayer | MsePlayer | null} */
     this.player = null;
     this.visible = false;
@@ -70,6 +77,7 @@ export class Video {
       $('video').hidden = false;
       this.player = new MsePlayer($('video'), (words) => this.failed(words));
     }
+    this.stream = new PictureStream(this.target, this.rtp, (bytes) => this.player?.push(withoutRtp(bytes)));
   }
 
   /** @param {string} words */
@@ -78,9 +86,10 @@ export class Video {
     put($('screen-words'), words);
   }
 
-  /** @param {Uint8Array} bytes */
+  /** What the page hears of the stream anyway; a picture begins sooner with a stream of its own, where that can be had.
+   * @param {Uint8Array} bytes */
   push(bytes) {
-    this.player?.push(withoutRtp(bytes));
+    if (this.stream?.failed) this.player?.push(withoutRtp(bytes));
   }
 
   /** @param {boolean} on */
@@ -112,6 +121,8 @@ export class Video {
   }
 
   stop() {
+    this.stream?.close();
+    this.stream = null;
     this.player?.close();
     this.player = null;
     this.reset();

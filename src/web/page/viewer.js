@@ -51,7 +51,7 @@ export class Viewer {
     this.detector = new Detector(Number(/\d+$/.exec(target.group) ?? 0));
     this.list = new DatagramList($('messages'));
     this.chart = new Chart();
-    this.video = new Video();
+    this.video = new Video(target);
     /** @type {Tab} */
     this.tab = 'text';
     this.chosen = false;
@@ -162,6 +162,7 @@ export class Viewer {
     if (!verdict) return;
     const { kind, label } = verdict;
     const tracks = this.video.tracks;
+    this.video.rtp = kind === 'rtp-ts';
     $('kind').hidden = false;
     $('kind').dataset.kind = kind;
     put($('kind'), tracks ? `${label} · ${tracks}` : label);
