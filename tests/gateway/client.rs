@@ -279,6 +279,9 @@ lab_test! {
 
 lab_test! {
     fn a_restarted_gateway_is_found_again_and_the_gap_is_told(lab) {
+        // One for both: a switch may forget the next because the last has left.
+        let receiver = lab.on("srca", || Receiver::join("eth0", V4.parse().unwrap()));
+        lab.await_member("srca-eth0", V4.parse::<SocketAddr>().unwrap().ip());
         for signal in ["TERM", "KILL"] {
             let arguments = [&LAN0[..], &["--allow-send", V4]].concat();
             let mut gateway = TestGateway::start(lab, &arguments);
@@ -311,8 +314,6 @@ lab_test! {
             assert_eq!(program.hear(&mut subscription), b"after");
             assert_eq!(subscription.losses().unknown, 1);
 
-            let receiver = lab.on("srca", || Receiver::join("eth0", V4.parse().unwrap()));
-            lab.await_member("srca-eth0", V4.parse::<SocketAddr>().unwrap().ip());
             program.run("room", async {
                 while sender.source().is_none() {
                     tokio::task::yield_now().await;
@@ -321,8 +322,11 @@ lab_test! {
             }).unwrap();
             source.send(b"last");
             assert_eq!(program.hear(&mut subscription), b"last");
-            let heard = [receiver.recv().payload, receiver.recv().payload];
-            assert!(heard.contains(&b"again".to_vec()), "{heard:?}");
+            let mut missing = vec![b"again".to_vec(), b"last".to_vec()];
+            while !missing.is_empty() {
+                let heard = receiver.recv().payload;
+                missing.retain(|payload| *payload != heard);
+            }
         }
     }
 }
